@@ -1,0 +1,309 @@
+"""What can happen to a slice (past tense) and what can be ordered because of it (imperative).
+
+Every event names its slice; those that concern one remote task carry its intent ``number`` too, so that a late one can be
+told from a current one. Stages turn one instruction into one event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core.model import Fault, Receipt, RemoteTask, RemoteTaskStatus, Slice
+from orchestrator.core.window import Window
+
+# ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run begins and finds the slice unfinished."""
+
+    slice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """There is room for one more remote task: an intent is made."""
+
+    slice_id: str
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The create was answered with a uuid."""
+
+    slice_id: str
+    number: int
+    uuid: str
+    request_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRefused:
+    """The create was refused in words that leave no doubt: no remote task exists."""
+
+    slice_id: str
+    number: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDoubted:
+    """The create's outcome is unknown. ``expires_at`` is set when no reply came at all."""
+
+    slice_id: str
+    number: int
+    fault: Fault
+    expires_at: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A walk of the list found the remote task of a doubtful create. ``twins`` are further ones of the same name."""
+
+    slice_id: str
+    number: int
+    status: RemoteTaskStatus
+    twins: tuple[RemoteTaskStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedAbsent:
+    """Walks late enough showed no remote task of that name."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The service said something new about the remote task."""
+
+    slice_id: str
+    number: int
+    status: RemoteTaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """Describe answered 404 twice, some seconds apart."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoodStill:
+    """The remote task was not finished within ``give_up_after``."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAdmitted:
+    """There is room for one more download."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A transfer ended well. ``path`` is where its rows belong once proved."""
+
+    slice_id: str
+    number: int
+    receipt: Receipt
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    slice_id: str
+    number: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """The service was asked again how many lines the window holds; ``count`` is None when it cannot say."""
+
+    slice_id: str
+    number: int
+    count: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The file stands, complete and synced, under its final name."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailed:
+    slice_id: str
+    number: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class StagedLost:
+    """Neither the staged nor the published file exists any more."""
+
+    slice_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The slice is no longer wanted: the asked window no longer meets it, or its job was redone."""
+
+    slice_id: str
+
+
+Event = (
+    Resumed
+    | Admitted
+    | Created
+    | CreateRefused
+    | CreateDoubted
+    | Adopted
+    | ProvedAbsent
+    | Observed
+    | Vanished
+    | StoodStill
+    | TransferAdmitted
+    | Staged
+    | TransferFailed
+    | Recounted
+    | Published
+    | PublishFailed
+    | StagedLost
+    | Dropped
+)
+
+
+# ── instructions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """POST the create once."""
+
+    slice: Slice
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find out by walking the list whether the remote task exists."""
+
+    slice: Slice
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    slice: Slice
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Run the transfer; the slot for it is held."""
+
+    slice: Slice
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """Ask the service how many lines the slice's window holds now."""
+
+    slice: Slice
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Move the staged artifact to its place."""
+
+    slice: Slice
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRemote:
+    """Delete a remote task of ours that is no longer of use. Idempotent, best effort."""
+
+    job: str
+    number: int
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardStaged:
+    """Delete a staged artifact that will not be published. Idempotent, best effort."""
+
+    job: str
+    staged_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """A refusal concerns the whole job: admit nothing more of it."""
+
+    job: str
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """A fault of this machine: drain."""
+
+    fault: Fault
+
+
+Instruction = (
+    Submit
+    | Resolve
+    | Watch
+    | Unwatch
+    | Fetch
+    | Recount
+    | Publish
+    | DeleteRemote
+    | DiscardStaged
+    | StopJob
+    | StopRun
+)
+
+
+# ── what one transition yields ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The outcome of one transition: the slice as it is now, what to commit with it, and what to order after the commit."""
+
+    slice: Slice
+    instructions: tuple[Instruction, ...] = ()
+    children: tuple[Slice, ...] = ()
+    """New slices that take over part of the window."""
+    tasks: tuple[RemoteTask, ...] = ()
+    """Remote-task rows to write besides ``slice.task``: one that was let go, twins found."""
+    covered: Window | None = None
+    """Proven stored by this step."""

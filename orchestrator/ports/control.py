@@ -1,0 +1,59 @@
+"""Gate, observers and fault points: what stands between the engine and the world without being part of either."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.core.events import Event
+from orchestrator.core.model import Slice
+
+__all__ = ["Boundary", "Family", "Gate", "Observer"]
+
+
+class Family(StrEnum):
+    """Request families; paced separately below one common ceiling. Public words of ``requests`` in reports."""
+
+    CREATE = "create"
+    DESCRIBE = "describe"
+    LIST = "list"
+    LINK = "link"
+    QUERY = "query"
+    HISTOGRAM = "histogram"
+    DELETE = "delete"
+    META = "meta"
+    FILE = "file"
+
+
+class Gate(Protocol):
+    """Permission to make one request. Every attempt asks, retries included."""
+
+    def request(self, family: Family) -> AbstractAsyncContextManager[None]:
+        """Waits until a request of ``family`` keeps within every ceiling; query families hold a query slot while inside.
+        FILE requests are counted but not paced by ``requests_per_second``."""
+        ...
+
+    def throttled(self, family: Family, retry_after_s: float | None) -> None:
+        """The service refused for load: slow down."""
+        ...
+
+    def accepted(self, family: Family) -> None:
+        """The service answered: recover a little."""
+        ...
+
+
+class Observer(Protocol):
+    """Told after the commit, never before. Must not raise and must not block."""
+
+    def changed(self, before: Slice | None, after: Slice, event: Event | None) -> None: ...
+
+    def noted(self, name: str, **detail: str | float | None) -> None:
+        """Anything else worth a log line: ``name`` is a stable event name such as ``watch.unknown_state``."""
+        ...
+
+
+class Boundary(Protocol):
+    """A named point where a crash must do no harm. Production: does nothing. Tests: may raise or kill."""
+
+    def reached(self, name: str) -> None: ...

@@ -1,0 +1,74 @@
+"""Where bytes become files: the data plane and its destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.core.job import DestinationSpec
+from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["DataPlane", "Destination", "Publication", "PublishOutcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Move ``staged_path`` to ``path``. ``replaces_own`` allows an existing file there: the ledger says it is ours."""
+
+    key: str
+    staged_path: str
+    path: str
+    sha256: str
+    size_bytes: int
+    replaces_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOutcome:
+    """``error`` is None when the file stands; ``lost`` when neither staged nor published bytes were found."""
+
+    key: str
+    error: OrchestratorError | None = None
+    lost: bool = False
+
+
+class Destination(Protocol):
+    """One folder or bucket prefix."""
+
+    async def publish(self, batch: Sequence[Publication]) -> tuple[PublishOutcome, ...]:
+        """Idempotent: a file of equal digest already at the path counts as published. A foreign one gives PathOccupied and
+        is never overwritten. Renames first, then one sync per folder; when it returns, all is durable. Raises DiskFull,
+        StorageError."""
+        ...
+
+    async def staged_intact(self, staged_path: str, sha256: str, size_bytes: int) -> bool:
+        """Whether a staged artifact is still there, whole."""
+        ...
+
+    async def discard(self, staged_path: str) -> None:
+        """Delete a staged artifact and its traces; absent is fine."""
+        ...
+
+    async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
+        """"" when the published file is as the ledger says, else ``missing``, ``size differs`` or ``digest differs``."""
+        ...
+
+
+class DataPlane(Protocol):
+    """Turns a finished remote task into a staged artifact."""
+
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+        """Fetch (resuming what an earlier call of the same ``attempt_key`` left), check, clip, convert, stage. Raises
+        BrokenBody, RowsOutsideWindow, FileMissing, ServiceFault, Unreachable, DiskFull, StorageError. Cancelling keeps what
+        was fetched."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class DestinationFor(Protocol):
+    """Finds the destination a spec names; one per spec and run."""
+
+    def __call__(self, spec: DestinationSpec) -> Destination: ...

@@ -1,0 +1,191 @@
+"""The manifest as its one writer and its many readers see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.core.job import Job, JobIdentity
+from orchestrator.core.model import RemoteTask, Slice, SliceState
+from orchestrator.core.window import Window, WindowSet
+
+__all__ = [
+    "Changes",
+    "Covered",
+    "JobCounts",
+    "JournalEntry",
+    "JournalLine",
+    "LedgerRow",
+    "ManifestReader",
+    "ManifestWriter",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of a slice's story. ``detail`` is short, structured and free of secrets and links."""
+
+    at: float
+    job: str
+    slice_id: str
+    event: str
+    detail: dict[str, str | int | float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """A journal entry as read back; ``number`` counts all entries of the manifest."""
+
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A window of one job (and stream, ``*`` for all) proven stored, or no longer so."""
+
+    job: str
+    logstream: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one transaction writes. ``slices`` are upserts with their current ``task``, ``receipt`` and ``best``;
+    ``tasks`` are further remote-task rows to upsert (keyed by number and uuid: twins share a number)."""
+
+    slices: tuple[Slice, ...] = ()
+    tasks: tuple[RemoteTask, ...] = ()
+    covered: tuple[Covered, ...] = ()
+    uncovered: tuple[Covered, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    """Jobs to remember with their identity."""
+
+    def __bool__(self) -> bool:
+        return bool(self.slices or self.tasks or self.covered or self.uncovered or self.journal or self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Counter rows of one job, kept by the store on every write: reading them scans nothing."""
+
+    slices: dict[SliceState, int]
+    lines: int = 0
+    """Stored rows of done slices."""
+    stored_bytes: int = 0
+    fetched_bytes: int = 0
+    files: int = 0
+    remote_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One row of ``manifest`` (design 2.2): one per remote task, and one per slice that never had one. Times are UTC epoch
+    seconds here; the printer writes ISO 8601."""
+
+    job: str
+    region: str
+    project: str
+    logstore: str
+    logstream: str
+    query: str
+    slice: str
+    slice_start: int
+    slice_end: int
+    state: str
+    attempt: int
+    task_name: str | None
+    uuid: str | None
+    task_state: str | None
+    limit: int | None
+    order: str | None
+    format: str | None
+    evidence: str
+    counted_at: float | None
+    expected_lines: int | None
+    written_rows: int | None
+    served_rows: int | None
+    dropped_rows: int | None
+    stored_rows: int | None
+    path: str | None
+    form: str | None
+    fetched_bytes: int | None
+    fetched_sha256: str | None
+    stored_bytes: int | None
+    stored_sha256: str | None
+    request_id: str | None
+    created_at: float | None
+    finished_at: float | None
+    reason: str | None
+    accepted_by: str | None
+
+
+class ManifestReader(Protocol):
+    """Present truth. Never creates or changes a manifest. Raises ManifestDamaged, ManifestTooNew, StorageError."""
+
+    @property
+    def manifest_id(self) -> str:
+        """16 random hex digits, drawn when the manifest was made."""
+        ...
+
+    async def next_number(self) -> int:
+        """The first intent number never used, also after ``forget``."""
+        ...
+
+    async def job_identity(self, job: str) -> JobIdentity | None: ...
+
+    async def slice(self, slice_id: str) -> Slice | None: ...
+
+    async def live(self, job: str) -> tuple[Slice, ...]:
+        """Slices in LIVE_STATES: what a run holds in memory. Bounded by the ceilings of the run that left them."""
+        ...
+
+    async def unfinished(self, job: str, window: Window | None = None) -> WindowSet:
+        """Windows of all slices of ``job`` that are planned or live (and meet ``window``)."""
+        ...
+
+    async def slices(
+        self, job: str, states: Sequence[SliceState], *, window: Window | None = None, limit: int = 1000, after: str = ""
+    ) -> tuple[Slice, ...]:
+        """Slices in ``states``, by (start, id); page on with ``after`` = the last id."""
+        ...
+
+    async def admissible(self, job: str, now: float, limit: int) -> tuple[Slice, ...]:
+        """Planned slices whose ``not_before_at`` has come, oldest window first."""
+        ...
+
+    async def next_due_at(self, job: str) -> float | None:
+        """The earliest ``not_before_at`` among planned slices."""
+        ...
+
+    async def coverage(self, job: str, logstream: str = "*") -> WindowSet: ...
+
+    async def counts(self, job: str) -> JobCounts: ...
+
+    async def totals(self, job: str, window: Window) -> JobCounts:
+        """The same figures for the slices that lie inside ``window``: one indexed scan, for the end of a run."""
+        ...
+
+    async def jobs(self) -> tuple[str, ...]: ...
+
+    async def by_uuid(self, uuid: str) -> Slice | None: ...
+
+    async def story(self, slice_id: str) -> tuple[JournalLine, ...]: ...
+
+    def ledger(self, jobs: Sequence[str] = ()) -> AsyncIterator[LedgerRow]:
+        """All rows (of ``jobs``, or of all), by job, start, number; streamed."""
+        ...
+
+    async def in_doubt_since(self, at: float) -> tuple[RemoteTask, ...]:
+        """Remote tasks that were in doubt at some time since ``at``: strays of theirs are still looked for."""
+        ...
+
+
+class ManifestWriter(ManifestReader, Protocol):
+    """The one writer. A commit that returned is on disk (SQLite ``synchronous=FULL``)."""
+
+    async def commit(self, changes: Changes) -> None:
+        """All or nothing. Raises DiskFull, StorageError, ManifestDamaged."""
+        ...
