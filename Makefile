@@ -1,0 +1,82 @@
+# Everything a bare machine needs is Python 3.11+, pip and make; `make demo` and `make test` do the rest.
+
+PYTHON ?= python3
+SEEDS  ?= 50
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIPOPT := --disable-pip-version-check --no-input --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench simulate docs format constraints clean
+
+help:
+	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
+	@echo "make test        the whole suite"
+	@echo "make check       lint, types, layer law, full branch coverage of the core, docs up to date"
+	@echo "make simulate    the engine under a virtual clock and faults, SEEDS=$(SEEDS)"
+	@echo "make bench       every benchmark, each with its peer or limit beside ours"
+	@echo "make docs        write the generated pages of docs/ anew"
+	@echo "make format      let ruff lay the code out"
+	@echo "make clean       remove what these targets made, $(VENV) too"
+
+venv: $(STAMP)
+
+# Three machines meet here: one with ensurepip, one without it (Debian without python3-venv), and one whose pip
+# belongs to another interpreter. The last two install through `pip --python`, which pip knows since 22.3.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >&2; exit 1; }
+	@if ! $(BIN)/python -c '' 2>/dev/null; then \
+	  rm -rf $(VENV); \
+	  $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+	    { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV); }; \
+	fi
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	elif pip3 --version >/dev/null 2>&1; then pip="pip3 --python $(BIN)/python"; \
+	elif pip --version >/dev/null 2>&1; then pip="pip --python $(BIN)/python"; \
+	else echo "pip is needed (22.3 or newer): python3-pip on Debian" >&2; exit 1; fi; \
+	echo "installing into $(VENV)"; \
+	$$pip install $(PIPOPT) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/orchestrator demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict orchestrator docs/generate.py benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/property --cov --cov-branch
+	$(BIN)/python docs/generate.py --check
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+simulate: $(STAMP)
+	$(BIN)/python -m orchestrator.testing.simulate --seeds $(SEEDS)
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+# What is installed now becomes what is tested: run the whole suite first.
+constraints: $(STAMP)
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	@$(BIN)/python -c 'import importlib.metadata as m; print("\n".join(sorted({f"{d.name}=={d.version}" \
+	  for d in m.distributions() if d.name.lower() not in ("pip", "setuptools", "orchestrator")}, key=str.lower)))' \
+	  >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	  .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Wiring: which implementation stands behind which port, and the services that run on top."""

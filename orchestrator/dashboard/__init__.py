@@ -1,0 +1,1 @@
+"""What a person watches: it sees ManifestReader and Observer, and nothing else."""

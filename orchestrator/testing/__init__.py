@@ -1,0 +1,1 @@
+"""The doubles, shipped: a virtual-time loop, fault plans and the simulator."""
