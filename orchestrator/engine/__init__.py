@@ -1,1 +1,1 @@
-"""The corridor in asyncio: it takes events, applies the transition, commits, and carries out instructions."""
+"""The corridor in asyncio: admits, submits, watches, transfers and settles slices; decides nothing that core can decide."""

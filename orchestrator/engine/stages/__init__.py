@@ -1,1 +1,1 @@
-"""Instructions in, events out: submit, watch, transfer and settle, none knowing the others."""
+"""The four stages. Each turns instructions into events and knows none of the others."""
