@@ -1,4 +1,4 @@
-"""What every test may rely on: no credentials, proxies or settings of the person who runs the suite leak in."""
+"""What every test may rely on: nobody's credentials, proxies or settings leak in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home folder of our own and an environment without anybody's accounts, for this process and its children."""
+    """A home folder of our own and no account in the environment, for this process and its children."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(_FOREIGN) or name.lower() in _PROXIES:

@@ -1,0 +1,171 @@
+"""Writes the pages of this folder that follow from the code, so that they cannot drift from it.
+
+``python docs/generate.py`` writes them; ``--check`` writes nothing, shows what would change and exits 1 if
+anything would.
+A new page is one line in ``PAGES``: its file name and the function that returns its text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from orchestrator import errors
+from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.errors import Disposition, ExitCode, OrchestratorError
+
+HERE = Path(__file__).resolve().parent
+MARK = "<!-- Written by docs/generate.py (make docs); edit the code, not this page. -->"
+
+EXIT_MEANINGS = {
+    ExitCode.COMPLETE: "complete; accepted gaps are allowed",
+    ExitCode.BUG: "a bug of ours",
+    ExitCode.USAGE: "the command line or the job file is wrong",
+    ExitCode.INCOMPLETE: "incomplete; run again",
+    ExitCode.INTEGRITY: "a stored file or a count does not agree",
+    ExitCode.REFUSED: "the service refuses: credentials, permission, no such logstore",
+    ExitCode.STORAGE: "local storage: disk full, manifest damaged or written by a newer version",
+    ExitCode.UNMENDABLE: "incomplete, and no further run can mend what is left",
+    ExitCode.LOCKED: "another run holds the manifest",
+    ExitCode.INTERRUPTED: "interrupted and drained; run again",
+}
+
+DISPOSITIONS = {
+    Disposition.RETRY: "tries again later; counts as an attempt",
+    Disposition.THROTTLE: "tries again more slowly; does not count as an attempt",
+    Disposition.LOOK: "looks at the service what became of it before anything else",
+    Disposition.RENEW: "asks for a fresh link and goes on where the file stopped",
+    Disposition.REFUSE: "stops this job, lets the others go on",
+    Disposition.GIVE_UP: "gives this slice up: its window becomes a gap with its reason",
+    Disposition.STOP: "ends the run; what is under way is drained first",
+    Disposition.BUG: "ends with a traceback in the log file",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def error_classes() -> list[type[OrchestratorError]]:
+    """Every class of the tree, parents before children, in the order of ``errors.py``."""
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, OrchestratorError)]
+    return sorted(classes, key=lambda c: inspect.getsourcelines(c)[1])
+
+
+def tree_meanings() -> dict[str, str]:
+    """Class name to the words beside it in the tree at the head of ``errors.py``."""
+    lines = (errors.__doc__ or "").splitlines()
+    found = (re.match(r"[\s│├└─]*(\w+)\s+exit \d+\s*(.*)", line) for line in lines)
+    return {m[1]: m[2].strip() for m in found if m}
+
+
+def in_words(class_name: str) -> str:
+    """``ManifestDamaged`` as a person says it, for classes whose name is meaning enough."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name).lower()
+
+
+def errors_page() -> str:
+    """Exit codes, then every error: what it means, what the program does about it, how a person mends it."""
+    meanings = tree_meanings()
+    rows = [
+        (
+            f"`{c.code}`",
+            int(c.exit_code),
+            meanings.get(c.__name__) or in_words(c.__name__),
+            DISPOSITIONS[c.disposition],
+            c.default_hint,
+            f"`{c.__name__}`",
+        )
+        for c in error_classes()
+    ]
+    head = ("code", "exit", "meaning", "what the program does", "how to mend it", "class")
+    speaks = " ".join(str(int(code)) for code in sorted(ExitCode, key=_rank))
+    return f"""# Exit codes and errors
+
+## Exit codes
+
+{table(("exit", "meaning"), [(int(code), EXIT_MEANINGS[code]) for code in ExitCode])}
+
+Several jobs in one run: the process ends with the first of {speaks} that any of them
+ended with; each job has its own in the report.
+
+## Errors
+
+`code` is what stands in `error.code` of every `--json` document. The hint printed with an error may say more
+than the general one given here. An error that concerns one slice does not end the run; the exit code is
+the one the run ends with when nothing better comes of it.
+
+{table(head, rows)}
+"""
+
+
+def _rank(code: ExitCode) -> int:
+    """How many other codes speak louder than this one."""
+    return sum(ExitCode.worst([code, other]) == other for other in ExitCode if other != code)
+
+
+def reasons_page() -> str:
+    """The closed list of gap reasons."""
+    texts = [(reason, describe_reason(reason)) for reason in Reason]
+    rows = [(f"`{r.value}`", t.meaning, "yes" if t.mendable else "no", t.mend) for r, t in texts]
+    return f"""# Reasons of a gap
+
+A gap is a part of a window that is not proven to be stored. Its reason is one of these words and no other.
+What can be mended is worth another run; what cannot may be accepted, with a reason of your own, and stays listed.
+
+{table(("reason", "meaning", "can a run mend it", "how"), rows)}
+"""
+
+
+PAGES: list[tuple[str, Callable[[], str]]] = [
+    ("errors.md", errors_page),
+    ("reasons.md", reasons_page),
+]
+
+
+def rendered() -> dict[Path, str]:
+    """Path to text of every generated page."""
+    return {HERE / name: f"{MARK}\n\n{render()}" for name, render in PAGES}
+
+
+def stale(pages: dict[Path, str]) -> list[str]:
+    """A unified diff for every page whose text on disk is not what the code says."""
+    found = []
+    for path, wanted in pages.items():
+        on_disk = path.read_text(encoding="utf-8") if path.exists() else ""
+        if on_disk != wanted:
+            diff = difflib.unified_diff(
+                on_disk.splitlines(), wanted.splitlines(), f"docs/{path.name}", "from the code", lineterm=""
+            )
+            found.append("\n".join(diff))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check all pages; 1 when ``--check`` finds one that is out of date."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 with a diff when a page is stale")
+    options = parser.parse_args(arguments)
+    pages = rendered()
+    if options.check:
+        diffs = stale(pages)
+        if diffs:
+            print("\n".join(diffs))
+            print("\ndocs/ is out of date: run `make docs` and commit", file=sys.stderr)
+        return 1 if diffs else 0
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
