@@ -120,7 +120,8 @@ def reasons_page() -> str:
     return f"""# Reasons of a gap
 
 A gap is a part of a window that is not proven to be stored. Its reason is one of these words and no other.
-What can be mended is worth another run; what cannot may be accepted, with a reason of your own, and stays listed.
+What can be mended is worth another run; what cannot may be accepted, with a reason of your own, and stays
+listed.
 
 {table(("reason", "meaning", "can a run mend it", "how"), rows)}
 """
