@@ -18,8 +18,8 @@ __all__ = ["Row", "machine", "print_table"]
 class Row:
     """One figure of ours beside the figure it is judged by, both in the table's unit.
 
-    ``target`` is the ratio ours / beside that is promised, None where nothing is; ``at_least`` turns it around
-    for figures where more is better.
+    ``target`` is the ratio ours / beside that is promised, None where nothing is; ``at_least`` turns it
+    around for figures where more is better.
     """
 
     what: str
