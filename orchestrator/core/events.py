@@ -80,6 +80,24 @@ class ProvedAbsent:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftInDoubt:
+    """The list could not be walked to an end in this run; the next run looks again."""
+
+    slice_id: str
+    number: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRefused:
+    """The service refused to tell about the remote task, in words that concern the whole job."""
+
+    slice_id: str
+    number: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """The service said something new about the remote task."""
 
@@ -169,6 +187,14 @@ class Dropped:
     slice_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An audit found that the stored window no longer agrees with the ledger; ``reason`` is a word of ``core.reasons``."""
+
+    slice_id: str
+    reason: str
+
+
 Event = (
     Resumed
     | Admitted
@@ -177,6 +203,8 @@ Event = (
     | CreateDoubted
     | Adopted
     | ProvedAbsent
+    | LeftInDoubt
+    | WatchRefused
     | Observed
     | Vanished
     | StoodStill
@@ -188,6 +216,7 @@ Event = (
     | PublishFailed
     | StagedLost
     | Dropped
+    | Marked
 )
 
 
@@ -307,3 +336,7 @@ class Step:
     """Remote-task rows to write besides ``slice.task``: one that was let go, twins found."""
     covered: Window | None = None
     """Proven stored by this step."""
+    uncovered: Window | None = None
+    """No longer proven stored."""
+    parked: bool = False
+    """Nothing more can be done for this slice in this run, though it is not finished."""

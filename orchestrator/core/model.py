@@ -87,7 +87,7 @@ class Evidence(StrEnum):
     COUNT = "count"
     """The stored rows are at least as many as the service counted."""
     BELOW_LIMIT = "below limit"
-    """No count to be had; fewer rows than the limit, and as many as the service says it wrote."""
+    """The service wrote the file elsewhere and states fewer rows than the limit; no count was to be had."""
     ROWS_ONLY = "rows only"
     """Nothing but the rows themselves, asked for with a margin of one second at both ends."""
     NONE = "none"
@@ -284,6 +284,9 @@ class Slice:
     """Why it is a gap or no longer counts; a word of ``core.reasons``."""
     path: str = ""
     """Where the published file stands, or shall stand."""
+    published_path: str = ""
+    """Where a file of this slice stands already, from this attempt or an earlier run; "" when none does."""
+    published_sha256: str = ""
     parent: str = ""
     task: RemoteTask | None = None
     receipt: Receipt | None = None

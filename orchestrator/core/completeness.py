@@ -1,0 +1,82 @@
+"""Is a fetched file all of its window? The one place where rows, limits and counts are weighed (design 5, Completeness).
+
+What speaks, strongest first: a count made after the remote task succeeded, the plan's count, nothing. ``writtenRows`` is a
+hint to look twice, never a proof: the service may state it as missing, zero, or equal to the limit whatever the file holds
+(bls-api.md 10.13).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice
+
+__all__ = ["Ruling", "Verdict", "judge"]
+
+
+class Ruling(StrEnum):
+    COMPLETE = "complete"
+    RECOUNT = "recount"  # ask the service how many lines there are now
+    REFETCH = "refetch"  # the same file once more
+    RETRY = "retry"  # a new remote task, one second wider at both ends
+    SHORT = "short"  # attempts are used up: keep the fullest file, say what is missing
+    CUT = "cut"  # truncated, in order: keep the part that is whole, plan the rest
+    SPLIT = "split"  # truncated, not in order: halve the window
+    OVERFULL = "overfull"  # one second holds more than one remote task may carry
+    UNPROVEN = "unproven"  # rows cannot be dated and no count agrees
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    ruling: Ruling
+    evidence: Evidence = Evidence.NONE
+    missing: int = 0
+
+
+def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool) -> Verdict:
+    """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once."""
+    if receipt.truncated:
+        return _truncated(slice_, receipt)
+    asked_again = slice_.recounted_at is not None
+    count = slice_.recount if asked_again else slice_.expected_lines
+    if not receipt.time_known:
+        return _undated(slice_, task, receipt, count, asked_again=asked_again)
+    stored = receipt.stored_rows
+    suspicious = bool(task.written_rows) and task.written_rows != receipt.served_rows
+    if not asked_again:
+        if count is not None and stored >= count and not suspicious:
+            return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+        return Verdict(Ruling.RECOUNT)
+    if count is None:
+        count = slice_.expected_lines
+    second_look = slice_.recount is not None or slice_.refetched > 0 or not suspicious
+    if count is not None and stored >= count and second_look:
+        return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+    if suspicious and slice_.refetched == 0:
+        return Verdict(Ruling.REFETCH)
+    if count is not None:
+        return Verdict(Ruling.RETRY if attempts_left else Ruling.SHORT, missing=count - stored)
+    if task.window.start_s >= slice_.window.start_s:
+        # The start may be exclusive and nothing counts the rows: only a wider window shows that none is missing.
+        return Verdict(Ruling.RETRY if attempts_left else Ruling.UNPROVEN)
+    return Verdict(Ruling.COMPLETE, Evidence.ROWS_ONLY)
+
+
+def _truncated(slice_: Slice, receipt: Receipt) -> Verdict:
+    if receipt.kept is not None:
+        return Verdict(Ruling.CUT)
+    if slice_.window.length_s > 1:
+        return Verdict(Ruling.SPLIT)
+    if slice_.recounted_at is None:
+        return Verdict(Ruling.RECOUNT)
+    if slice_.recount is not None and receipt.stored_rows >= slice_.recount:
+        return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+    return Verdict(Ruling.OVERFULL, missing=max(0, (slice_.recount or 0) - receipt.stored_rows))
+
+
+def _undated(slice_: Slice, task: RemoteTask, receipt: Receipt, count: int | None, *, asked_again: bool) -> Verdict:
+    # Nothing was clipped, so a padded file may hold rows of its neighbours: only an unpadded one can agree with a count.
+    if count is not None and receipt.stored_rows == count and task.window == slice_.window:
+        return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+    return Verdict(Ruling.UNPROVEN if asked_again else Ruling.RECOUNT)
