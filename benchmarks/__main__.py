@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: runs every benchmark of this folder, or the ones named.
 
 A benchmark is a module with a docstring that says what it measures and beside what, and a ``main()`` that
-prints its table (``benchmarks.report``). It raises only when it could not measure: a missed target is a figure.
+prints its table (``benchmarks.report``). It raises only when it could not measure, never for a missed target.
 """
 
 from __future__ import annotations
