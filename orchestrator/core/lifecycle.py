@@ -313,7 +313,7 @@ def _weigh(slice_: Slice, now: float, rules: Rules) -> ev.Step:
             after = replace(slice_, state=S.TRANSFERRING)
             return ev.Step(after, (ev.Recount(after, task.number),))
         case Ruling.REFETCH:
-            after = replace(slice_, state=S.READY, receipt=None, refetched=slice_.refetched + 1, not_before_at=now)
+            after = replace(_refetched(slice_), state=S.READY, receipt=None, not_before_at=now)
             return ev.Step(after, _discard(slice_))
         case Ruling.CUT:
             return _cut(slice_, receipt, rules)
@@ -434,10 +434,15 @@ def _transfer_failed(slice_: Slice, event: ev.TransferFailed, now: float, rules:
             return _ask_without_receipt(slice_, task, ())
         return _expired(slice_, now, rules)
     if slice_.refetched < MAX_REFETCHES:
-        rounds = slice_.refetched + 1
-        pause_s = backoff_s(slice_.id, rounds, at_least_s=fault.retry_after_s)
-        return ev.Step(replace(slice_, state=S.READY, refetched=rounds, not_before_at=now + pause_s))
+        pause_s = backoff_s(slice_.id, slice_.refetched + 1, at_least_s=fault.retry_after_s)
+        # A broken file is begun anew; after a lost connection the bytes that are safe are not fetched twice.
+        seen = _refetched(slice_) if fault.code == "broken_body" else replace(slice_, refetched=slice_.refetched + 1)
+        return ev.Step(replace(seen, state=S.READY, not_before_at=now + pause_s))
     return _again(slice_, now, rules, Reason.ATTEMPTS_EXHAUSTED)
+
+
+def _refetched(slice_: Slice) -> Slice:
+    return replace(slice_, refetched=slice_.refetched + 1, fetch_round=slice_.fetch_round + 1)
 
 
 def _ask_without_receipt(slice_: Slice, task: RemoteTask, before: tuple[ev.Instruction, ...]) -> ev.Step:
@@ -465,7 +470,8 @@ def _publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: R
 
 
 def _staged_lost(slice_: Slice, event: ev.StagedLost, now: float, rules: Rules) -> ev.Step:
-    return ev.Step(replace(slice_, state=S.READY, receipt=None, not_before_at=now))
+    after = replace(slice_, state=S.READY, receipt=None, fetch_round=slice_.fetch_round + 1, not_before_at=now)
+    return ev.Step(after)
 
 
 # ── ends and beginnings ─────────────────────────────────────────────────────────────────────────────────────────────

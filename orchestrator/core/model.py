@@ -271,6 +271,8 @@ class Slice:
     throttled: int = 0
     """Refusals and doubts in a row that were not the slice's fault."""
     refetched: int = 0
+    fetch_round: int = 0
+    """Files begun from nothing: names the staged file together with the remote task."""
     expiries: int = 0
     padded: bool = False
     """The next create asks for one more second at both ends (design 5, Completeness)."""

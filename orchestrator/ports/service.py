@@ -32,9 +32,11 @@ __all__ = [
 class TaskApi(Protocol):
     """Download tasks (bls-api.md 2)."""
 
-    async def create(self, request: CreateRequest) -> Accepted:
-        """POST once, never repeated inside. Raises CreateUncertain whenever the outcome is unknown; Refused or Throttled
-        only when the answer proves that nothing was made."""
+    async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
+        """POST once, never repeated inside, signed with 30 s expiry. Raises CreateUncertain whenever the outcome is unknown;
+        Refused or Throttled only when the answer proves that nothing was made; Throttled also when the gate did not let it
+        pass within ``send_within_s`` (nothing was sent), Unreachable only when no connection could be made (nothing was
+        sent)."""
         ...
 
     async def describe(self, uuid: str) -> RemoteTaskStatus:
