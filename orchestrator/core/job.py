@@ -148,6 +148,10 @@ class Job:
     enabled: bool = True
     on_complete: tuple[str, ...] = ()
     on_incomplete: tuple[str, ...] = ()
+    from_s: int = 0
+    """The asked start, also when ``window`` is None."""
+    to_s: int | None = None
+    """The asked end, which may lie beyond ``due_until_s``; None when the job has no end of its own."""
 
 
 @dataclass(frozen=True, slots=True)

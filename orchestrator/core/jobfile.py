@@ -1,0 +1,291 @@
+"""What does a job file say, and what is wrong with it?
+
+Pure: the parsed TOML, the environment, the time zones and one ``now`` come in as arguments;
+``orchestrator.settings`` brings them. The reading never stops at the first complaint (design.md 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from orchestrator.core.complaint import Complaint, KeyPath, Objection, Wrong
+from orchestrator.core.job import Deliver, Job, JobFile, Limits
+from orchestrator.core.jobfile_job import Surroundings, read_job
+from orchestrator.core.jobfile_notyet import NOT_YET, NotYet
+from orchestrator.core.jobfile_places import Base, lies_inside, read_destination, read_service
+from orchestrator.core.jobfile_strings import substitute
+from orchestrator.core.jobfile_tables import Findings, Table, default_values, read_table
+from orchestrator.core.layout import could_collide, path_shape
+from orchestrator.core.moments import read_moment
+from orchestrator.errors import JobFileError, UsageError
+
+__all__ = ["complaint_error", "examine", "parse_moment", "read"]
+
+_TABLES = ("service", "services", "limits", "data_plane", "destinations", "defaults", "jobs")
+
+
+def read(
+    data: Mapping[str, Any],
+    *,
+    now_s: float,
+    zones: Callable[[str], tzinfo | None],
+    env: Mapping[str, str],
+    base_folder: str,
+    file: str,
+    line_of: Callable[[KeyPath], int] = lambda _: 0,
+    path: str = "",
+    manifest: str | None = None,
+    zone_names: Iterable[str] = (),
+    not_yet: NotYet = NOT_YET,
+) -> JobFile:
+    """A parsed job file as values, every default filled in; the arguments are those of ``examine``.
+
+    Raises JobFileError with every complaint.
+    """
+    job_file, complaints = examine(
+        data,
+        now_s=now_s,
+        zones=zones,
+        env=env,
+        base_folder=base_folder,
+        file=file,
+        line_of=line_of,
+        path=path,
+        manifest=manifest,
+        zone_names=zone_names,
+        not_yet=not_yet,
+    )
+    if job_file is None:
+        raise complaint_error(complaints)
+    return job_file
+
+
+def complaint_error(complaints: Iterable[Complaint]) -> JobFileError:
+    """The error that carries complaints: all of them in its message, one a line, and each as a text."""
+    texts = tuple(str(complaint) for complaint in complaints)
+    count = "1 complaint" if len(texts) == 1 else f"{len(texts)} complaints"
+    return JobFileError("\n".join([f"the job file cannot be used: {count}", *texts]), texts)
+
+
+def parse_moment(text: str, zone: tzinfo, now_s: float) -> int:
+    """UTC seconds of a moment as written on the command line: the same grammar as `from` and `to` in a job
+    file.
+
+    Raises UsageError.
+    """
+    try:
+        return read_moment(text, zone, now_s).at_s
+    except Wrong as wrong:
+        raise UsageError(
+            f'"{text}": {wrong.objection.problem}', hint=f"allowed: {wrong.objection.allowed}"
+        ) from None
+
+
+def examine(
+    data: Mapping[str, Any],
+    *,
+    now_s: float,
+    zones: Callable[[str], tzinfo | None],
+    env: Mapping[str, str],
+    base_folder: str,
+    file: str,
+    line_of: Callable[[KeyPath], int] = lambda _: 0,
+    path: str = "",
+    manifest: str | None = None,
+    zone_names: Iterable[str] = (),
+    not_yet: NotYet = NOT_YET,
+) -> tuple[JobFile | None, tuple[Complaint, ...]]:
+    """The job file, or None and why.
+
+    ``data`` is what tomllib makes of the file; ``now_s`` epoch seconds, read once per run; ``zones`` gives
+    None for a name it does not know; ``base_folder`` is absolute: relative paths start there; ``file`` is how
+    complaints call the file and ``line_of`` where a key path stands in it (0: unknown); ``path`` is the
+    file's absolute path; ``manifest`` an absolute path that overrides the key."""
+    replaced = substitute(data, env)
+    findings = Findings(file, data, line_of, replaced.redactions)
+    for place, objection in replaced.objections:
+        findings.add(place, objection)
+    reading = _Reading(replaced.data, Base(base_folder, env), findings, not_yet)
+    top = reading.table("", replaced.data, (), skip=_TABLES)
+    limits = reading.section("limits")
+    data_plane = reading.section("data_plane")
+    around = Surroundings(
+        now_s,
+        zones,
+        zone_names,
+        services=reading.services(),
+        destinations=reading.destinations(),
+        base=reading.base,
+    )
+    jobs = reading.jobs(around)
+    where_manifest = manifest or reading.path(top, "manifest")
+    mirror = reading.mirror(top)
+    _check_names(jobs, findings)
+    _check_overlaps(jobs, top, where_manifest, mirror, findings)
+    _check_collisions(jobs, findings)
+    if data_plane.values.get("engine") == "dask" and not data_plane.has("scheduler"):
+        findings.add(
+            ("data_plane", "scheduler"),
+            Objection('required with engine = "dask", and missing', "tcp://HOST:PORT"),
+        )
+    if findings.complaints:
+        return None, tuple(sorted(findings.complaints, key=lambda complaint: complaint.line))
+    return JobFile(
+        path=path,
+        manifest=where_manifest,
+        mirror=mirror,
+        limits=_limits(limits),
+        engine=data_plane.values["engine"],
+        workers=data_plane.values.get("workers"),
+        scheduler=data_plane.values.get("scheduler", ""),
+        jobs=tuple(read.job for read in jobs if read.job),
+        redactions=tuple(sorted(replaced.redactions)),
+    ), ()
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadJob:
+    table: Table
+    job: Job | None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One pass over a parsed file."""
+
+    data: Mapping[str, Any]
+    base: Base
+    findings: Findings
+    not_yet: NotYet
+
+    def table(self, section: str, raw: object, path: KeyPath, skip: Iterable[str] = ()) -> Table:
+        return read_table(section, raw, path, self.findings, self.not_yet, tuple(skip)).over(
+            default_values(section)
+        )
+
+    def section(self, name: str) -> Table:
+        return self.table(name, self.data.get(name, {}), (name,))
+
+    def named(self, name: str) -> Mapping[str, Any]:
+        """A table of tables, empty when it is not there or no table."""
+        raw = self.data.get(name, {})
+        if isinstance(raw, dict):
+            return raw
+        self.findings.add((name,), Objection("not a table", f"[{name}.NAME]"))
+        return {}
+
+    def services(self) -> dict[str, Any]:
+        services = {}
+        if "service" in self.data:
+            services[""] = read_service("", self.section("service"), self.base, self.findings)
+        for name, raw in self.named("services").items():
+            table = self.table("services", raw, ("services", name))
+            services[name] = (
+                read_service(name, table, self.base, self.findings) if isinstance(raw, dict) else None
+            )
+        return services
+
+    def destinations(self) -> dict[str, Any]:
+        destinations = {}
+        for name, raw in self.named("destinations").items():
+            table = self.table("destinations", raw, ("destinations", name))
+            destinations[name] = (
+                read_destination(table, self.base, self.findings) if isinstance(raw, dict) else None
+            )
+        return destinations
+
+    def jobs(self, around: Surroundings) -> list[_ReadJob]:
+        defaults = self.table("defaults", self.data.get("defaults", {}), ("defaults",))
+        raw = self.data.get("jobs")
+        if not isinstance(raw, list) or not raw:
+            problem = "not a list of tables" if raw else "required, and missing"
+            self.findings.add(("jobs",), Objection(problem, "at least one [[jobs]], in double brackets"))
+            return []
+        found = []
+        for index, one in enumerate(raw):
+            own = read_table("jobs", one, ("jobs", index), self.findings, self.not_yet)
+            merged = own.over(defaults)
+            job = read_job(merged, around, self.findings) if isinstance(one, dict) else None
+            found.append(_ReadJob(merged, job))
+        return found
+
+    def path(self, table: Table, key: str) -> str:
+        return self._placed(table, key, self.base.absolute)
+
+    def mirror(self, table: Table) -> str:
+        return self._placed(table, "mirror", self.base.place)
+
+    def _placed(self, table: Table, key: str, place: Callable[[str], str]) -> str:
+        if key not in table.values:
+            return ""
+        try:
+            return place(table.values[key])
+        except Wrong as wrong:
+            self.findings.add(table.where(key), wrong.objection)
+            return ""
+
+
+def _limits(table: Table) -> Limits:
+    return Limits(
+        requests_per_s=table.values["requests_per_second"],
+        queries=table.values["queries"],
+        tasks=table.values["tasks"],
+        downloads=table.values["downloads"],
+        bandwidth_bytes_per_s=table.values.get("bandwidth"),
+        disk_reserve_bytes=table.values["disk_reserve"],
+    )
+
+
+def _check_names(jobs: Iterable[_ReadJob], findings: Findings) -> None:
+    first: dict[str, KeyPath] = {}
+    for read in jobs:
+        name = read.job.name if read.job else read.table.values.get("name")
+        if not isinstance(name, str) or "{" in name:
+            continue
+        if name in first:
+            place = first[name]
+            findings.add(
+                read.table.where("name"), Objection(f"the name of jobs[{place[1]}] too", "a name of its own")
+            )
+        first.setdefault(name, read.table.path)
+
+
+def _check_overlaps(
+    jobs: Iterable[_ReadJob], top: Table, manifest: str, mirror: str, findings: Findings
+) -> None:
+    """Files of ours must not stand where exported files do: nobody could tell one from the other."""
+    for read in jobs:
+        if not read.job or not read.job.destination:
+            continue
+        url = read.job.destination.url
+        where = f"the destination of jobs[{read.table.path[1]}]"
+        if manifest and lies_inside(manifest, url):
+            findings.add(
+                top.where("manifest"),
+                Objection(f"the manifest lies inside {where}", "a place outside every destination"),
+            )
+        if mirror and lies_inside(mirror, url):
+            findings.add(
+                top.where("mirror"),
+                Objection(f"the mirror lies inside {where}", "a place outside every destination"),
+            )
+
+
+def _check_collisions(jobs: Iterable[_ReadJob], findings: Findings) -> None:
+    shapes: list[tuple[_ReadJob, tuple[str, ...]]] = []
+    for read in jobs:
+        job = read.job
+        if not job or not job.destination or job.deliver is not Deliver.FILES:
+            continue
+        identity = job.identity
+        shape = path_shape(job.destination.url, job.layout, job.name, identity.project, identity.logstore)
+        for other, taken in shapes:
+            if could_collide(shape, taken):
+                problem = f"the same paths as jobs[{other.table.path[1]}]: two files could have one name"
+                key = "layout" if read.table.where("layout")[0] == "jobs" else "destination"
+                findings.add(
+                    read.table.where(key), Objection(problem, "another destination, or {job} in the layout")
+                )
+        shapes.append((read, shape))
