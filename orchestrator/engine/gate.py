@@ -1,0 +1,114 @@
+"""May this request go now? One door for every request of a run, in the order they came.
+
+``core.pace`` says how long to wait; this module waits. A request that its own family holds back (Retry-After,
+a halved rate, no free query slot) lets requests of other families pass; among those that may go, the one that
+came first goes first. So creates do not starve behind reads, nor reads behind creates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from orchestrator.core.pace import Pacer
+from orchestrator.ports.control import Family
+from orchestrator.ports.time import Rng
+
+__all__ = ["RequestGate"]
+
+_QUERY_FAMILIES = frozenset({Family.QUERY, Family.HISTOGRAM})
+"""These run on the service's query engine, which takes few at once (bls-api.md 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    number: int
+    let_go: asyncio.Future[None]
+
+
+class RequestGate:
+    """The Gate port. ``requests_per_s`` bounds all signed calls together over any one-second interval,
+    ``queries`` how many query and histogram calls are out at once. ``counts`` are the requests let go so far,
+    by family, retries included.
+
+    Waiting follows the loop's monotonic clock. Cancelling a waiter costs nobody a turn; a request let go and
+    cancelled in the same instant has used its turn up and gives its query slot back.
+    """
+
+    def __init__(self, *, requests_per_s: float, queries: int, rng: Rng) -> None:
+        if queries < 1:
+            raise ValueError(f"{queries} queries at once would never end")
+        self.counts: dict[str, int] = {family.value: 0 for family in Family}
+        self._pacer = Pacer(requests_per_s)
+        self._rng = rng
+        self._free_query_slots = queries
+        self._waiting: dict[Family, deque[_Waiter]] = {family: deque() for family in Family}
+        self._came = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def request(self, family: Family) -> AbstractAsyncContextManager[None]:
+        return self._pass(family)
+
+    def throttled(self, family: Family, retry_after_s: float | None) -> None:
+        now = asyncio.get_running_loop().time()
+        self._pacer.throttled(family.value, now, retry_after_s, self._rng.random())
+
+    def accepted(self, family: Family) -> None:
+        self._pacer.accepted(family.value, asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _pass(self, family: Family) -> AsyncIterator[None]:
+        let_go = asyncio.get_running_loop().create_future()
+        self._came += 1
+        self._waiting[family].append(_Waiter(self._came, let_go))
+        self._let_go_whom_we_may()
+        try:
+            await let_go
+            self.counts[family.value] += 1
+            yield
+        finally:
+            if family in _QUERY_FAMILIES and let_go.done() and not let_go.cancelled():
+                self._free_query_slots += 1
+                self._let_go_whom_we_may()
+
+    def _let_go_whom_we_may(self) -> None:
+        """Let requests go in order of arrival until a ceiling says stop, then set the timer for the next
+        look."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            family, wait_s = self._next_family(now)
+            if family is None:
+                if wait_s is not None:
+                    self._timer = loop.call_later(wait_s, self._let_go_whom_we_may)
+                return
+            self._waiting[family].popleft().let_go.set_result(None)
+            self._pacer.take(family.value, now, common=family is not Family.FILE)
+            if family in _QUERY_FAMILIES:
+                self._free_query_slots -= 1
+
+    def _next_family(self, now: float) -> tuple[Family | None, float | None]:
+        """The family whose first waiter may go now, earliest comer first; else how long until one may (None:
+        nobody waits for time)."""
+        common_wait_s = self._pacer.common_wait_s(now)
+        chosen: Family | None = None
+        first = self._came + 1
+        soonest_s: float | None = None
+        for family, queue in self._waiting.items():
+            while queue and queue[0].let_go.done():
+                queue.popleft()  # cancelled while it waited
+            if not queue or (family in _QUERY_FAMILIES and not self._free_query_slots):
+                continue
+            wait_s = self._pacer.family_wait_s(family.value, now)
+            if family is not Family.FILE:
+                wait_s = max(wait_s, common_wait_s)
+            if wait_s <= 0 and queue[0].number < first:
+                chosen, first = family, queue[0].number
+            soonest_s = wait_s if soonest_s is None else min(soonest_s, wait_s)
+        return chosen, soonest_s

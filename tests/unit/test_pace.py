@@ -1,0 +1,207 @@
+"""The ceiling of requests per second, and the pace of one family below it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from orchestrator.core.pace import GUARD_INTERVAL_S, Aimd, Pacer, SlidingWindow
+
+
+def grants(window: SlidingWindow, until_s: float) -> list[float]:
+    """Everything an always hungry caller gets."""
+    now, granted = 0.0, []
+    while now < until_s:
+        wait_s = window.wait_s(now)
+        if wait_s > 0:
+            now += wait_s
+            continue
+        window.take(now)
+        granted.append(now)
+    return granted
+
+
+@pytest.mark.parametrize(
+    "per_s, capacity, interval_s",
+    [
+        (20.0, 20, 1.05),
+        (1.0, 1, 1.05),
+        (1.9, 1, 1.05),
+        (2.5, 2, 1.05),
+        (0.5, 1, 2.0),
+        (0.99, 1, 1.05),
+        (1e9, 1_000_000, 1.05),
+        (math.inf, 1_000_000, 1.05),
+    ],
+)
+def test_a_ceiling_becomes_a_window(per_s: float, capacity: int, interval_s: float) -> None:
+    """At most floor(R) grants in 1.05 s; below one a second, one per 1/R seconds."""
+    window = SlidingWindow(per_s)
+    assert (window.capacity, window.interval_s) == (capacity, interval_s)
+
+
+@pytest.mark.parametrize("per_s", [0.0, -1.0, math.nan])
+def test_a_ceiling_that_grants_nothing_is_refused(per_s: float) -> None:
+    """Zero, negative and NaN ceilings are an error, not a run that never ends."""
+    with pytest.raises(ValueError, match="grants nothing"):
+        SlidingWindow(per_s)
+
+
+@pytest.mark.parametrize("per_s", [1, 2, 5, 20, 100])
+def test_a_hungry_caller_gets_the_whole_ceiling_and_evenly(per_s: int) -> None:
+    """Under load the guard interval costs 5 % of the ceiling and nothing else, and grants come evenly, not in
+    bursts."""
+    granted = grants(SlidingWindow(per_s), 60.0)
+    assert len(granted) >= 60 * per_s / GUARD_INTERVAL_S - 1
+    late = granted[-2 * per_s :]
+    gaps = [right - left for left, right in itertools.pairwise(late)]
+    assert max(gaps) <= 1.01 * GUARD_INTERVAL_S / per_s
+    assert min(gaps) >= 0.99 * GUARD_INTERVAL_S / per_s
+
+
+def test_a_few_requests_after_a_pause_hardly_wait() -> None:
+    """A quarter of the ceiling goes out within 50 ms of an idle time."""
+    granted = grants(SlidingWindow(20), 1.0)
+    assert granted[0] == 0.0
+    assert granted[4] <= 0.05
+
+
+def test_a_grant_that_was_not_free_is_refused() -> None:
+    """The window keeps its promise even against a caller that does not wait."""
+    window = SlidingWindow(1)
+    window.take(0.0)
+    with pytest.raises(ValueError, match="too early"):
+        window.take(1.0)
+    window.take(1.05)
+
+
+def test_an_unrefused_family_waits_for_nothing() -> None:
+    """Without a refusal a family adds nothing to the common ceiling, and answers change nothing."""
+    pace = Aimd(20.0)
+    for second in range(5):
+        pace = pace.granted(float(second))
+        assert pace.wait_s(float(second)) == 0.0
+        assert pace.accepted(float(second)) is pace
+
+
+def test_a_refusal_halves_what_was_really_sent() -> None:
+    """A family that sends 8 a second below a ceiling of 100 goes on with 4, not with 50."""
+    pace = Aimd(100.0)
+    for number in range(16):
+        pace = pace.granted(number / 8)
+    pace = pace.throttled(2.0, None, 0.0)
+    assert pace.rate_per_s == 4.0
+    pace = pace.granted(2.0)
+    assert pace.wait_s(2.0) == pytest.approx(0.25)
+
+
+def test_a_refusal_without_traffic_halves_the_ceiling() -> None:
+    """When nothing was counted in the last seconds, the ceiling is what is halved."""
+    assert Aimd(20.0).granted(0.0).throttled(60.0, None, 0.0).rate_per_s == 10.0
+    assert Aimd(20.0, second=59).throttled(60.0, None, 0.0).rate_per_s == 10.0
+
+
+def test_refusals_of_one_moment_cut_once() -> None:
+    """Five refusals of requests that were out together halve the rate once; one a second later halves it
+    again."""
+    pace = Aimd(16.0)
+    for number in range(5):
+        pace = pace.throttled(10.0 + number / 10, None, 0.0)
+    assert pace.rate_per_s == 8.0
+    assert pace.throttled(11.0, None, 0.0).rate_per_s == 4.0
+
+
+def test_no_number_of_refusals_stops_a_family() -> None:
+    """The rate ends at one request every five seconds, or at the ceiling where that is lower."""
+    for ceiling_per_s, floor_per_s in ((20.0, 0.2), (0.1, 0.1)):
+        pace = Aimd(ceiling_per_s)
+        for second in range(0, 100, 2):
+            pace = pace.throttled(float(second), None, 0.0)
+        assert pace.rate_per_s == floor_per_s
+        assert pace.wait_s(98.0) <= 2 / floor_per_s
+
+
+@pytest.mark.parametrize(
+    "retry_after_s, jitter, wait_s",
+    [
+        (7.0, 0.0, 7.0),
+        (7.0, 0.5, 7.35),
+        (0.0, 0.9, 0.0),
+        (1e9, 0.0, 300.0),
+        (math.inf, 0.0, 300.0),
+        (None, 0.0, 0.0),
+        (None, 0.5, 0.1),
+        (-3.0, 0.5, 0.1),
+        (math.nan, 0.5, 0.1),
+    ],
+)
+def test_retry_after_is_a_not_before(retry_after_s: float | None, jitter: float, wait_s: float) -> None:
+    """Never earlier than the service said, never hours later; nonsense counts as not said, which is full
+    jitter."""
+    assert Aimd(20.0).throttled(0.0, retry_after_s, jitter).wait_s(0.0) == pytest.approx(wait_s)
+
+
+def test_a_shorter_retry_after_does_not_undo_a_longer_one() -> None:
+    """Of two refusals the later date holds."""
+    pace = Aimd(20.0).throttled(0.0, 60.0, 0.0).throttled(0.5, 1.0, 0.0)
+    assert pace.wait_s(1.0) == 59.0
+
+
+def test_clean_answers_win_the_rate_back_slowly() -> None:
+    """From half the ceiling a family with an answer every 100 ms is free again after about 25 seconds, not
+    before."""
+    pace, now = Aimd(20.0).throttled(0.0, None, 0.0), 0.0
+    while pace.rate_per_s is not None:
+        now += 0.1
+        pace = pace.accepted(now)
+        assert pace.rate_per_s is None or 10.0 <= pace.rate_per_s < 20.0
+    assert 25.0 <= now <= 27.0
+
+
+def test_silence_is_no_sign_of_health() -> None:
+    """One answer after an hour wins back one second's worth."""
+    pace = Aimd(20.0).throttled(0.0, None, 0.0).accepted(3600.0)
+    assert pace.rate_per_s == pytest.approx(10.4)
+
+
+def test_answers_right_after_a_cut_win_nothing_back() -> None:
+    """Answers to requests sent before the cut do not count as clean."""
+    pace = Aimd(20.0).throttled(10.0, None, 0.0)
+    assert pace.accepted(10.9) is pace
+
+
+def test_one_family_refused_leaves_the_others_alone() -> None:
+    """A refused create waits; a describe goes on at once."""
+    pacer = Pacer(20.0)
+    pacer.throttled("create", 0.0, 30.0, 0.0)
+    assert pacer.family_wait_s("create", 0.0) == 30.0
+    assert pacer.family_wait_s("describe", 0.0) == 0.0
+    assert pacer.common_wait_s(0.0) == 0.0
+    pacer.accepted("create", 2.0)
+    pacer.accepted("describe", 2.0)
+    rate = pacer.family("create").rate_per_s
+    assert rate is not None
+    assert rate > 10.0
+    assert pacer.family("describe") == Aimd(20.0)
+
+
+def test_all_families_share_one_ceiling_and_files_have_none() -> None:
+    """Whoever took the last grant, the next signed call waits; a file request does not."""
+    pacer = Pacer(1.0)
+    pacer.take("create", 0.0)
+    assert pacer.common_wait_s(0.5) == pytest.approx(0.55)
+    with pytest.raises(ValueError, match="too early"):
+        pacer.take("list", 0.5)
+    pacer.take("file", 0.5, common=False)
+
+
+def test_a_clock_set_back_delays_nobody_by_more_than_the_interval() -> None:
+    """After a jump back by an hour the next grant is due within the guard interval, and not earlier than
+    without it."""
+    pacer = Pacer(1.0)
+    pacer.take("create", 3600.0)
+    assert pacer.common_wait_s(0.0) == pytest.approx(1.05)
+    assert pacer.common_wait_s(1.0) == pytest.approx(0.05)
+    pacer.take("create", 1.05)
