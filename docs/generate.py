@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from orchestrator import errors
+from orchestrator.core.lifecycle import TABLE
+from orchestrator.core.model import SliceState
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.errors import Disposition, ExitCode, OrchestratorError
 
@@ -44,6 +46,24 @@ DISPOSITIONS = {
     Disposition.GIVE_UP: "gives this slice up: its window becomes a gap with its reason",
     Disposition.STOP: "ends the run; what is under way is drained first",
     Disposition.BUG: "ends with a traceback in the log file",
+}
+
+STATES = {
+    SliceState.PLANNED: "the window is known, no remote task of it exists",
+    SliceState.SUBMITTING: "the intent is on disk, the create is under way",
+    SliceState.IN_DOUBT: "a create went out and nobody knows what became of it",
+    SliceState.WAITING: "the service holds the remote task and has not begun",
+    SliceState.RUNNING: "the service is writing the file",
+    SliceState.READY: "the file can be fetched",
+    SliceState.TRANSFERRING: "the file is being fetched, checked and staged, or its rows counted again",
+    SliceState.SETTLING: "the staged file is proved and moves to its final name",
+    SliceState.DONE: "stored and proved",
+    SliceState.EMPTY: "proved to hold no lines; there is no file",
+    SliceState.DELIVERED: "the service wrote the files itself",
+    SliceState.CUT: "the whole part of a truncated file is kept, another slice took over the rest",
+    SliceState.SUPERSEDED: "handed over whole to smaller slices",
+    SliceState.FAILED: "a gap with its reason",
+    SliceState.ABANDONED: "no longer wanted",
 }
 
 
@@ -127,9 +147,64 @@ listed.
 """
 
 
+def edges() -> dict[tuple[SliceState, SliceState], list[str]]:
+    """From state and to state, with the names of the events that lead there, in the order of the table."""
+    found: dict[tuple[SliceState, SliceState], list[str]] = {}
+    for (state, event), row in TABLE.items():
+        for target in sorted(row.targets, key=list(SliceState).index):
+            found.setdefault((state, target), []).append(event.__name__)
+    return found
+
+
+def states_page() -> str:
+    """The life of a slice as a diagram and as a table, both from ``core.lifecycle.TABLE``."""
+    arrows = [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in edges().items()]
+    ends = [f"    {state} --> [*]" for state in SliceState if not any(a == state for a, _ in TABLE)]
+    rows = [
+        (
+            f"`{state}`",
+            f"`{event.__name__}`",
+            first_sentence(event),
+            targets_of(row.targets),
+        )
+        for (state, event), row in TABLE.items()
+    ]
+    diagram = "\n".join(["stateDiagram-v2", "    [*] --> planned", *arrows, *ends])
+    return f"""# The life of a slice
+
+{table(("state", "meaning"), [(f"`{state}`", STATES[state]) for state in SliceState])}
+
+## Diagram
+
+```mermaid
+{diagram}
+```
+
+## Every legal event in every state
+
+An event that is not here for a slice's state is refused and changes nothing.
+
+{table(("state", "event", "what happened", "leads to"), rows)}
+"""
+
+
+def first_sentence(event: type) -> str:
+    """What an event's docstring says first; its name in words when a dataclass only repeats its fields."""
+    text = inspect.getdoc(event) or ""
+    if text.startswith(f"{event.__name__}("):
+        return in_words(event.__name__)
+    return re.split(r"[.;](?:\s|$)", text)[0].replace("``", "`").replace("\n", " ")
+
+
+def targets_of(targets: Iterable[SliceState]) -> str:
+    """States in the order in which a slice meets them."""
+    return ", ".join(f"`{state}`" for state in sorted(targets, key=list(SliceState).index))
+
+
 PAGES: list[tuple[str, Callable[[], str]]] = [
     ("errors.md", errors_page),
     ("reasons.md", reasons_page),
+    ("states.md", states_page),
 ]
 
 

@@ -25,7 +25,10 @@ LONGEST_MODULE = 450
 LONGEST_FUNCTION = 80
 
 # Longer on purpose, each with its reason; the number is what it may grow to.
-LONG_MODULES: dict[str, int] = {}
+LONG_MODULES: dict[str, int] = {
+    # One table and what each of its rows does: read together or not at all.
+    "orchestrator.core.lifecycle": 700,
+}
 LONG_FUNCTIONS: dict[str, int] = {}
 
 
