@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from orchestrator import errors
+from orchestrator.core.jobfile_notyet import NOT_YET
+from orchestrator.core.jobkeys import KEYS, SECTIONS, Key, Kind
 from orchestrator.core.lifecycle import TABLE
 from orchestrator.core.model import SliceState
 from orchestrator.core.reasons import Reason, describe_reason
@@ -201,10 +204,78 @@ def targets_of(targets: Iterable[SliceState]) -> str:
     return ", ".join(f"`{state}`" for state in sorted(targets, key=list(SliceState).index))
 
 
+def job_file_page() -> str:
+    """Every key of the job file, section by section, from ``core.jobkeys``."""
+    parts = []
+    for section in SECTIONS:
+        rows = [
+            (f"`{key.name}`", key.kind.value, unless_given(key), allowed(key), key.meaning + not_yet(key))
+            for key in KEYS
+            if key.section == section.name
+        ]
+        title = f"`{section.header}`" if section.header else "Top level"
+        head = ("key", "value", "when left out", "allowed", "meaning")
+        parts.append(f"## {title}\n\n{section.meaning}\n\n{table(head, rows)}\n")
+    sections = "\n".join(parts)
+    return f"""# The job file
+
+TOML. Every text may hold `"${{NAME}}"` or `"${{NAME:-default}}"` from the environment; what came that way is
+redacted in output. Durations are whole numbers of `s`, `m`, `h`, `d` or `w`, such as `90s` or `1h30m`; sizes are
+bytes, such as `200MB` (10^6) or `64MiB` (2^20).
+`orchestrator check` names everything that is wrong with a file, line by line, and contacts nothing.
+
+{sections}"""
+
+
+def unless_given(key: Key) -> str:
+    """What holds when the key is left out: its default, that it is needed, or that it is off."""
+    if key.needed:
+        return "required" if key.needed == "always" else f"required {key.needed}"
+    if key.default is None:
+        return "off"
+    return f"`{in_toml(key.default)}`"
+
+
+def allowed(key: Key) -> str:
+    """Choices, form and bounds of a key in words; an example where nothing else says what it looks like."""
+    if key.choices:
+        return ", ".join(f"`{in_toml(choice)}`" for choice in key.choices)
+    words = [key.form.words] if key.form else []
+    unit = {Kind.DURATION: " s", Kind.SIZE: " B"}.get(key.kind, "")
+    if key.least is not None and key.most is not None:
+        words.append(f"{key.least:,} to {key.most:,}{unit}")
+    elif key.least is not None:
+        words.append(f"at least {key.least:,}{unit}")
+    if key.example is not None and not key.default:
+        words.append(f"such as `{in_toml(key.example)}`")
+    return "; ".join(words)
+
+
+def not_yet(key: Key) -> str:
+    """Which part of the key this version refuses rather than keep half of its promise."""
+    refuses = NOT_YET.get((key.section, key.name))
+    if refuses is None:
+        return ""
+    refused = [f"`{in_toml(choice)}`" for choice in key.choices if refuses(choice)]
+    if refused:
+        return f" (Not in this version: {', '.join(refused)}.)"
+    if refuses(key.default if key.example is None else key.example):
+        return " (Not in this version.)"
+    return " (Not every form in this version: `orchestrator check` says which.)"
+
+
+def in_toml(value: object) -> str:
+    """A default or example as it is written in the file."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {in_toml(inner)}" for name, inner in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
 PAGES: list[tuple[str, Callable[[], str]]] = [
     ("errors.md", errors_page),
     ("reasons.md", reasons_page),
     ("states.md", states_page),
+    ("job-file.md", job_file_page),
 ]
 
 

@@ -28,6 +28,8 @@ LONGEST_FUNCTION = 80
 LONG_MODULES: dict[str, int] = {
     # One table and what each of its rows does: read together or not at all.
     "orchestrator.core.lifecycle": 700,
+    # One table of every key of the job file; the formatter gives each field its line.
+    "orchestrator.core.jobkeys": 520,
 }
 LONG_FUNCTIONS: dict[str, int] = {}
 
