@@ -220,8 +220,8 @@ def job_file_page() -> str:
     return f"""# The job file
 
 TOML. Every text may hold `"${{NAME}}"` or `"${{NAME:-default}}"` from the environment; what came that way is
-redacted in output. Durations are whole numbers of `s`, `m`, `h`, `d` or `w`, such as `90s` or `1h30m`; sizes are
-bytes, such as `200MB` (10^6) or `64MiB` (2^20).
+redacted in output. Durations are whole numbers of `s`, `m`, `h`, `d` or `w`, such as `90s` or `1h30m`; sizes
+are bytes, such as `200MB` (10^6) or `64MiB` (2^20).
 `orchestrator check` names everything that is wrong with a file, line by line, and contacts nothing.
 
 {sections}"""
