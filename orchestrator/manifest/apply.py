@@ -1,0 +1,196 @@
+"""What does one commit write: a ``Changes`` in one transaction, and the amendments a person orders."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from orchestrator.core.model import SliceState
+from orchestrator.core.window import LATEST_S, Window, WindowSet, normalise, subtract, union
+from orchestrator.manifest.named import sql
+from orchestrator.manifest.rows import (
+    Acceptance,
+    acceptance_of,
+    entry_parameters,
+    job_parameters,
+    slice_parameters,
+    task_parameters,
+)
+from orchestrator.ports.store import Changes, Covered, JournalEntry
+
+__all__ = ["ALL_STREAMS", "EVER", "accept", "forget", "transaction", "write_changes"]
+
+ALL_STREAMS = "*"
+EVER = Window(-LATEST_S, 2 * LATEST_S)
+"""Meets every window there can be."""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Everything inside is committed together, or rolled back whatever was raised."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # After some failures, a full disk among them, SQLite itself has rolled back.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def write_changes(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Writes ``changes`` inside the caller's transaction.
+
+    A slice that was cut is written before the others, so that a remote task it handed to its child ends with
+    the child. Remote tasks go before the slices that point at them; an intent without uuid gives way to the
+    row that has the uuid unless a slice still points at it.
+    """
+    keys = _job_keys(connection, changes)
+    for job in changes.jobs:
+        connection.execute(sql("declare_job"), job_parameters(job))
+    slices = sorted(changes.slices, key=lambda piece: piece.state is not SliceState.CUT)
+    rows = [slice_parameters(piece, keys[piece.job]) for piece in slices]
+    current = [
+        task_parameters(piece.task, keys[piece.task.job]) for piece in slices if piece.task is not None
+    ]
+    further = [task_parameters(task, keys[task.job]) for task in changes.tasks]
+    connection.executemany(sql("put_task"), current)
+    connection.executemany(sql("hold_task"), current)
+    connection.executemany(sql("put_slice"), rows)
+    connection.executemany(sql("put_task"), further)
+    connection.executemany(sql("drop_bare_intent"), [task for task in (*current, *further) if task["uuid"]])
+    _raise_next_number(connection, (task["number"] for task in (*current, *further)))
+    for covered in changes.covered:
+        _cover(connection, keys[covered.job], covered)
+    for uncovered in changes.uncovered:
+        _uncover(connection, keys[uncovered.job], uncovered)
+    connection.executemany(
+        sql("journal"), [entry_parameters(entry, keys[entry.job]) for entry in changes.journal]
+    )
+
+
+def _job_keys(connection: sqlite3.Connection, changes: Changes) -> dict[str, int]:
+    names = {job.name for job in changes.jobs}
+    names.update(task.job for task in changes.tasks)
+    names.update(item.job for item in (*changes.covered, *changes.uncovered))
+    names.update(entry.job for entry in changes.journal)
+    for piece in changes.slices:
+        names.add(piece.job)
+        if piece.task is not None:
+            names.add(piece.task.job)
+    return {name: job_key(connection, name) for name in sorted(names)}
+
+
+def job_key(connection: sqlite3.Connection, job: str) -> int:
+    """The key of ``job``, made when the name is new."""
+    connection.execute(sql("add_job"), {"job": job})
+    return int(connection.execute(sql("job_key"), {"job": job}).fetchone()[0])
+
+
+def _raise_next_number(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    highest = max(numbers, default=None)
+    if highest is not None:
+        connection.execute(sql("raise_next_number"), {"number": highest + 1})
+
+
+def _cover(connection: sqlite3.Connection, job: int, covered: Covered) -> None:
+    touched = _touching(connection, job, covered)
+    _replace_ranges(connection, job, covered.logstream, touched, union(touched, (covered.window,)))
+
+
+def _uncover(connection: sqlite3.Connection, job: int, uncovered: Covered) -> None:
+    touched = _touching(connection, job, uncovered)
+    _replace_ranges(connection, job, uncovered.logstream, touched, subtract(touched, (uncovered.window,)))
+
+
+def _touching(connection: sqlite3.Connection, job: int, item: Covered) -> WindowSet:
+    parameters = {
+        "job": job,
+        "logstream": item.logstream or ALL_STREAMS,
+        "start_s": item.window.start_s,
+        "end_s": item.window.end_s,
+    }
+    return tuple(Window(row[0], row[1]) for row in connection.execute(sql("touching_ranges"), parameters))
+
+
+def _replace_ranges(
+    connection: sqlite3.Connection, job: int, logstream: str, old: WindowSet, new: WindowSet
+) -> None:
+    place = {"job": job, "logstream": logstream or ALL_STREAMS}
+    gone, come = set(old) - set(new), set(new) - set(old)
+    connection.executemany(sql("drop_range"), [{**place, "start_s": window.start_s} for window in gone])
+    connection.executemany(
+        sql("add_range"), [{**place, "start_s": window.start_s, "end_s": window.end_s} for window in come]
+    )
+
+
+def accept(connection: sqlite3.Connection, acceptance: Acceptance) -> None:
+    """Signs off a window of a job and journals it. Inside the caller's transaction."""
+    key = job_key(connection, acceptance.job)
+    _insert_acceptance(connection, key, acceptance)
+    detail: dict[str, str | int | float | None] = {
+        "from_s": acceptance.window.start_s,
+        "to_s": acceptance.window.end_s,
+        "reason": acceptance.reason,
+        "by": acceptance.by,
+    }
+    entry = JournalEntry(acceptance.at, acceptance.job, "", "accepted", detail)
+    connection.execute(sql("journal"), entry_parameters(entry, key))
+
+
+def forget(connection: sqlite3.Connection, job: str, window: Window | None, at: float) -> WindowSet:
+    """Drops coverage, slices, receipts and acceptances of ``job`` that meet ``window`` (None: all of them,
+    and its identity).
+
+    A slice is dropped whole, and its coverage with it: nothing stays covered without its ledger row. Remote
+    tasks keep their rows, so their names and numbers stay ours. Returns the windows that are no longer
+    covered.
+    """
+    key = job_key(connection, job)
+    asked = window or EVER
+    longest_s = connection.execute(sql("longest_slice"), {"job": key}).fetchone()[0]
+    span = {"job": key, "earliest_s": asked.start_s - longest_s, "from_s": asked.start_s, "to_s": asked.end_s}
+    dropped = [asked]
+    for row in connection.execute(sql("slices_meeting"), span).fetchall():
+        connection.execute(sql("forget_tasks"), {"id": row["id"]})
+        connection.execute(sql("drop_slice"), {"id": row["id"]})
+        dropped.append(Window(row["start_s"], row["end_s"]))
+    lost: list[Window] = []
+    for (logstream,) in connection.execute(sql("covered_streams"), {"job": key}).fetchall():
+        for part in normalise(dropped):
+            item = Covered(job, logstream, part)
+            before = _touching(connection, key, item)
+            _uncover(connection, key, item)
+            lost.extend(subtract(before, subtract(before, (part,))))
+    _drop_acceptances(connection, key, job, asked)
+    if window is None:
+        connection.execute(sql("undeclare_job"), {"job": job})
+    detail: dict[str, str | int | float | None] = {"slices": len(dropped) - 1}
+    if window is not None:
+        detail |= {"from_s": window.start_s, "to_s": window.end_s}
+    connection.execute(sql("journal"), entry_parameters(JournalEntry(at, job, "", "forgotten", detail), key))
+    return normalise(lost)
+
+
+def _drop_acceptances(connection: sqlite3.Connection, key: int, job: str, window: Window) -> None:
+    for row in connection.execute(sql("acceptances"), {"job": job}).fetchall():
+        acceptance = acceptance_of(row, job)
+        if acceptance.window.meets(window):
+            connection.execute(sql("drop_acceptance"), {"number": row["number"]})
+            for rest in subtract((acceptance.window,), (window,)):
+                _insert_acceptance(connection, key, replace(acceptance, window=rest))
+
+
+def _insert_acceptance(connection: sqlite3.Connection, key: int, acceptance: Acceptance) -> None:
+    parameters = {
+        "job": key,
+        "start_s": acceptance.window.start_s,
+        "end_s": acceptance.window.end_s,
+        "reason": acceptance.reason,
+        "by_whom": acceptance.by,
+        "at": acceptance.at,
+    }
+    connection.execute(sql("accept"), parameters)

@@ -1,0 +1,214 @@
+-- Every statement the manifest runs, by name. The text between two names is one statement.
+
+-- name: meta
+SELECT value FROM meta WHERE key = :key
+
+-- name: set_meta
+INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+
+-- name: raise_next_number
+UPDATE meta SET value = :number WHERE key = 'next_number' AND value < :number
+
+-- name: add_job
+INSERT INTO jobs (name) VALUES (:job) ON CONFLICT (name) DO NOTHING
+
+-- name: job_key
+SELECT key FROM jobs WHERE name = :job
+
+-- name: declare_job
+UPDATE jobs SET service = :service, project = :project, logstore = :logstore, logstream = :logstream, query = :query,
+  form = :form WHERE name = :job
+
+-- name: undeclare_job
+UPDATE jobs SET service = NULL, project = NULL, logstore = NULL, logstream = NULL, query = NULL, form = NULL WHERE name = :job
+
+-- name: job_identity
+SELECT service, project, logstore, logstream, query FROM jobs WHERE name = :job AND service IS NOT NULL
+
+-- name: jobs
+SELECT name FROM jobs
+WHERE service IS NOT NULL OR EXISTS (SELECT 1 FROM slice_counts WHERE slice_counts.job = jobs.key AND n > 0)
+ORDER BY name
+
+-- name: put_slice
+INSERT INTO slices (id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
+  not_before_at, expected_lines, counted_at, recount, recounted_at, evidence, reason, path, published_path,
+  published_sha256, parent, task_number, task_uuid,
+  updated_at, staged_path, form, extension, fetched_bytes, fetched_sha256, stored_bytes, stored_sha256, served_rows,
+  dropped_rows, stored_rows, kept_start_s, kept_end_s, truncated, time_known, wire_bytes, best)
+VALUES (:id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round, :expiries, :padded,
+  :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason, :path, :published_path, :published_sha256, :parent, :task_number,
+  :task_uuid, :updated_at, :staged_path, :form, :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256,
+  :served_rows, :dropped_rows, :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :best)
+ON CONFLICT (id) DO UPDATE SET job = excluded.job, logstream = excluded.logstream, start_s = excluded.start_s,
+  end_s = excluded.end_s, state = excluded.state, generation = excluded.generation, attempt = excluded.attempt,
+  throttled = excluded.throttled, refetched = excluded.refetched, fetch_round = excluded.fetch_round, fetch_round, expiries = excluded.expiries, padded = excluded.padded,
+  not_before_at = excluded.not_before_at, expected_lines = excluded.expected_lines, counted_at = excluded.counted_at,
+  recount = excluded.recount, recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason,
+  path = excluded.path, published_path = excluded.published_path,
+  published_sha256 = excluded.published_sha256, parent = excluded.parent, task_number = excluded.task_number, task_uuid = excluded.task_uuid,
+  updated_at = excluded.updated_at, staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
+  fetched_bytes = excluded.fetched_bytes, fetched_sha256 = excluded.fetched_sha256, stored_bytes = excluded.stored_bytes,
+  stored_sha256 = excluded.stored_sha256, served_rows = excluded.served_rows, dropped_rows = excluded.dropped_rows,
+  stored_rows = excluded.stored_rows, kept_start_s = excluded.kept_start_s, kept_end_s = excluded.kept_end_s,
+  truncated = excluded.truncated, time_known = excluded.time_known, wire_bytes = excluded.wire_bytes, best = excluded.best
+
+-- name: put_task
+INSERT INTO remote_tasks (number, uuid, name, slice_id, job, attempt, start_s, end_s, row_limit, row_order, format, intent_at,
+  state, request_id, answered_at, expires_at, created_at, finished_at, written_rows, failed_code, failed_message, deleted,
+  doubt_at)
+VALUES (:number, :uuid, :name, :slice_id, :job, :attempt, :start_s, :end_s, :row_limit, :row_order, :format, :intent_at,
+  :state, :request_id, :answered_at, :expires_at, :created_at, :finished_at, :written_rows, :failed_code, :failed_message,
+  :deleted, (SELECT max(doubt_at) FROM remote_tasks WHERE number = :number))
+ON CONFLICT (number, uuid) DO UPDATE SET name = excluded.name, slice_id = excluded.slice_id, attempt = excluded.attempt,
+  start_s = excluded.start_s, end_s = excluded.end_s, row_limit = excluded.row_limit, row_order = excluded.row_order,
+  format = excluded.format, intent_at = excluded.intent_at, state = excluded.state, request_id = excluded.request_id,
+  answered_at = excluded.answered_at, expires_at = excluded.expires_at, created_at = excluded.created_at,
+  finished_at = excluded.finished_at, written_rows = excluded.written_rows, failed_code = excluded.failed_code,
+  failed_message = excluded.failed_message, deleted = excluded.deleted
+
+-- name: hold_task
+UPDATE remote_tasks SET forgotten = 0 WHERE number = :number AND uuid = :uuid AND forgotten
+
+-- name: drop_bare_intent
+DELETE FROM remote_tasks WHERE number = :number AND uuid = '' AND :uuid <> '' AND NOT EXISTS
+  (SELECT 1 FROM slices WHERE id = remote_tasks.slice_id AND task_number = :number AND task_uuid = '')
+
+-- name: journal
+INSERT INTO journal (at, job, slice_id, event, detail) VALUES (:at, :job, :slice_id, :event, :detail)
+
+-- name: touching_ranges
+SELECT start_s, end_s FROM coverage WHERE job = :job AND logstream = :logstream AND start_s <= :end_s
+  AND start_s >= ifnull((SELECT max(start_s) FROM coverage
+                         WHERE job = :job AND logstream = :logstream AND start_s < :start_s), :start_s)
+  AND end_s >= :start_s
+
+-- name: drop_range
+DELETE FROM coverage WHERE job = :job AND logstream = :logstream AND start_s = :start_s
+
+-- name: add_range
+INSERT INTO coverage (job, logstream, start_s, end_s) VALUES (:job, :logstream, :start_s, :end_s)
+
+-- name: coverage
+SELECT c.start_s, c.end_s FROM coverage c JOIN jobs j ON j.key = c.job
+WHERE j.name = :job AND c.logstream = :logstream ORDER BY c.start_s
+
+-- name: covered_streams
+SELECT DISTINCT logstream FROM coverage WHERE job = :job
+
+-- name: slice
+SELECT s.*, j.name AS job_name, t.number AS t_number, t.uuid AS t_uuid, t.name AS t_name, t.attempt AS t_attempt,
+  t.start_s AS t_start_s, t.end_s AS t_end_s, t.row_limit AS t_row_limit, t.row_order AS t_row_order, t.format AS t_format,
+  t.intent_at AS t_intent_at, t.state AS t_state, t.request_id AS t_request_id, t.answered_at AS t_answered_at,
+  t.expires_at AS t_expires_at, t.created_at AS t_created_at, t.finished_at AS t_finished_at,
+  t.written_rows AS t_written_rows, t.failed_code AS t_failed_code, t.failed_message AS t_failed_message,
+  t.deleted AS t_deleted
+FROM slices s JOIN jobs j ON j.key = s.job
+LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid AND t.slice_id = s.id
+WHERE s.id = :id
+
+-- name: ids_in_state
+SELECT start_s, id FROM slices WHERE job = :job AND state = :state AND (start_s, id) > (:after_s, :after)
+  AND start_s < :to_s AND end_s > :from_s ORDER BY start_s, id LIMIT :limit
+
+-- name: longest_slice
+SELECT longest_s FROM job_counters WHERE job = :job
+
+-- name: start_of
+SELECT start_s FROM slices WHERE id = :id
+
+-- name: unfinished
+SELECT start_s, end_s FROM slices WHERE job = :job AND state IN
+  ('planned', 'submitting', 'in_doubt', 'waiting', 'running', 'ready', 'transferring', 'settling')
+  AND start_s > :earliest_s AND start_s < :to_s AND end_s > :from_s
+ORDER BY start_s
+
+-- name: ready
+SELECT start_s, id FROM slices WHERE job = :job AND state = 'planned' AND not_before_at <= 0 ORDER BY start_s, id LIMIT :limit
+
+-- name: due
+SELECT start_s, id FROM slices WHERE job = :job AND state = 'planned' AND not_before_at > 0 AND not_before_at <= :now
+ORDER BY start_s, id LIMIT :limit
+
+-- name: next_due_at
+SELECT min(not_before_at) FROM slices WHERE job = (SELECT key FROM jobs WHERE name = :job) AND state = 'planned'
+
+-- name: counters
+SELECT lines, stored_bytes, fetched_bytes, files, remote_tasks FROM job_counters WHERE job = :job
+
+-- name: slice_counts
+SELECT state, n FROM slice_counts WHERE job = :job AND n > 0
+
+-- name: totals
+SELECT state, count(*) AS n,
+  sum(iif(state = 'done', ifnull(stored_rows, 0), 0)) AS lines,
+  sum(iif(state = 'done', ifnull(stored_bytes, 0), 0)) AS stored_bytes,
+  sum(iif(state IN ('done', 'empty'), ifnull(fetched_bytes, 0), 0)) AS fetched_bytes,
+  sum(state = 'done' AND path <> '') AS files
+FROM slices WHERE job = :job AND start_s >= :start_s AND start_s < :end_s AND end_s <= :end_s GROUP BY state
+
+-- name: total_remote_tasks
+SELECT count(*) FROM slices s JOIN remote_tasks t ON t.slice_id = s.id
+WHERE s.job = :job AND s.start_s >= :start_s AND s.start_s < :end_s AND s.end_s <= :end_s AND t.uuid <> '' AND NOT t.forgotten
+
+-- name: slice_of_uuid
+SELECT slice_id FROM remote_tasks WHERE uuid = :uuid AND uuid <> '' AND NOT forgotten
+
+-- name: tasks_of_uuid
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job WHERE t.uuid = :uuid AND t.uuid <> ''
+
+-- name: tasks_of_number
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job WHERE t.number = :number ORDER BY t.uuid
+
+-- name: tasks_of_slice
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
+WHERE t.slice_id = :id AND NOT t.forgotten ORDER BY t.number, t.uuid
+
+-- name: in_doubt_since
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
+WHERE t.doubt_at IS NOT NULL AND t.doubt_at >= :at
+UNION
+SELECT t.*, j.name AS job_name FROM slices s JOIN remote_tasks t ON t.number = s.task_number JOIN jobs j ON j.key = t.job
+WHERE s.state = 'in_doubt'
+ORDER BY number, uuid
+
+-- name: story
+SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job
+WHERE n.slice_id = :id ORDER BY n.number
+
+-- name: ledger_page
+SELECT id, start_s FROM slices WHERE job = :job AND start_s > :after_s ORDER BY start_s, id LIMIT :limit
+
+-- name: ledger_rest_of_second
+SELECT id, start_s FROM slices WHERE job = :job AND start_s = :start_s AND id > :after ORDER BY id
+
+-- name: ledger_rows
+SELECT s.id AS slice, s.logstream, s.start_s, s.end_s, s.state, s.attempt, s.evidence, s.counted_at, s.expected_lines, s.path,
+  s.form, s.fetched_bytes, s.fetched_sha256, s.stored_bytes, s.stored_sha256, s.served_rows, s.dropped_rows, s.stored_rows,
+  s.reason, s.task_number, s.task_uuid,
+  t.number AS t_number, t.uuid AS t_uuid, t.name AS t_name, t.attempt AS t_attempt, t.row_limit AS t_row_limit,
+  t.row_order AS t_row_order, t.format AS t_format, t.state AS t_state, t.written_rows AS t_written_rows,
+  t.request_id AS t_request_id, t.created_at AS t_created_at, t.finished_at AS t_finished_at
+FROM slices s LEFT JOIN remote_tasks t ON t.slice_id = s.id AND NOT t.forgotten
+WHERE s.id = :id ORDER BY t.number, t.uuid
+
+-- name: accept
+INSERT INTO acceptances (job, start_s, end_s, reason, by_whom, at) VALUES (:job, :start_s, :end_s, :reason, :by_whom, :at)
+
+-- name: acceptances
+SELECT a.number, a.start_s, a.end_s, a.reason, a.by_whom, a.at FROM acceptances a JOIN jobs j ON j.key = a.job
+WHERE j.name = :job ORDER BY a.start_s, a.number
+
+-- name: drop_acceptance
+DELETE FROM acceptances WHERE number = :number
+
+-- name: slices_meeting
+SELECT id, logstream, start_s, end_s FROM slices WHERE job = :job
+  AND start_s > :earliest_s AND start_s < :to_s AND end_s > :from_s
+ORDER BY start_s
+
+-- name: drop_slice
+DELETE FROM slices WHERE id = :id
+
+-- name: forget_tasks
+UPDATE remote_tasks SET forgotten = 1 WHERE slice_id = :id
