@@ -29,6 +29,10 @@ def as_storage_errors(place: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(error, place) from error
+    except UnicodeEncodeError as error:
+        raise StorageError(
+            f"manifest {place}: a name that is not text cannot be kept: {error.object!r}"
+        ) from error
     except OSError as error:
         kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
         raise kind(f"manifest {place}: {error.strerror or error}") from error

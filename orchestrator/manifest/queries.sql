@@ -31,27 +31,33 @@ WHERE service IS NOT NULL OR EXISTS (SELECT 1 FROM slice_counts WHERE slice_coun
 ORDER BY name
 
 -- name: put_slice
-INSERT INTO slices (id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
+INSERT INTO slices (
+  id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
   not_before_at, expected_lines, counted_at, recount, recounted_at, evidence, reason, path, published_path,
-  published_sha256, parent, task_number, task_uuid,
-  updated_at, staged_path, form, extension, fetched_bytes, fetched_sha256, stored_bytes, stored_sha256, served_rows,
-  dropped_rows, stored_rows, kept_start_s, kept_end_s, truncated, time_known, wire_bytes, best)
-VALUES (:id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round, :expiries, :padded,
-  :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason, :path, :published_path, :published_sha256, :parent, :task_number,
-  :task_uuid, :updated_at, :staged_path, :form, :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256,
-  :served_rows, :dropped_rows, :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :best)
-ON CONFLICT (id) DO UPDATE SET job = excluded.job, logstream = excluded.logstream, start_s = excluded.start_s,
-  end_s = excluded.end_s, state = excluded.state, generation = excluded.generation, attempt = excluded.attempt,
-  throttled = excluded.throttled, refetched = excluded.refetched, fetch_round = excluded.fetch_round, fetch_round, expiries = excluded.expiries, padded = excluded.padded,
-  not_before_at = excluded.not_before_at, expected_lines = excluded.expected_lines, counted_at = excluded.counted_at,
-  recount = excluded.recount, recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason,
-  path = excluded.path, published_path = excluded.published_path,
-  published_sha256 = excluded.published_sha256, parent = excluded.parent, task_number = excluded.task_number, task_uuid = excluded.task_uuid,
-  updated_at = excluded.updated_at, staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
-  fetched_bytes = excluded.fetched_bytes, fetched_sha256 = excluded.fetched_sha256, stored_bytes = excluded.stored_bytes,
-  stored_sha256 = excluded.stored_sha256, served_rows = excluded.served_rows, dropped_rows = excluded.dropped_rows,
-  stored_rows = excluded.stored_rows, kept_start_s = excluded.kept_start_s, kept_end_s = excluded.kept_end_s,
-  truncated = excluded.truncated, time_known = excluded.time_known, wire_bytes = excluded.wire_bytes, best = excluded.best
+  published_sha256, parent, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
+  fetched_sha256, stored_bytes, stored_sha256, served_rows, dropped_rows, stored_rows, kept_start_s, kept_end_s,
+  truncated, time_known, wire_bytes, best
+) VALUES (
+  :id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round,
+  :expiries, :padded, :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason,
+  :path, :published_path, :published_sha256, :parent, :task_number, :task_uuid, :updated_at, :staged_path, :form,
+  :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256, :served_rows, :dropped_rows,
+  :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :best
+) ON CONFLICT (id) DO UPDATE SET
+  job = excluded.job, logstream = excluded.logstream, start_s = excluded.start_s, end_s = excluded.end_s,
+  state = excluded.state, generation = excluded.generation, attempt = excluded.attempt,
+  throttled = excluded.throttled, refetched = excluded.refetched, fetch_round = excluded.fetch_round,
+  expiries = excluded.expiries, padded = excluded.padded, not_before_at = excluded.not_before_at,
+  expected_lines = excluded.expected_lines, counted_at = excluded.counted_at, recount = excluded.recount,
+  recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason, path = excluded.path,
+  published_path = excluded.published_path, published_sha256 = excluded.published_sha256, parent = excluded.parent,
+  task_number = excluded.task_number, task_uuid = excluded.task_uuid, updated_at = excluded.updated_at,
+  staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
+  fetched_bytes = excluded.fetched_bytes, fetched_sha256 = excluded.fetched_sha256,
+  stored_bytes = excluded.stored_bytes, stored_sha256 = excluded.stored_sha256, served_rows = excluded.served_rows,
+  dropped_rows = excluded.dropped_rows, stored_rows = excluded.stored_rows, kept_start_s = excluded.kept_start_s,
+  kept_end_s = excluded.kept_end_s, truncated = excluded.truncated, time_known = excluded.time_known,
+  wire_bytes = excluded.wire_bytes, best = excluded.best
 
 -- name: put_task
 INSERT INTO remote_tasks (number, uuid, name, slice_id, job, attempt, start_s, end_s, row_limit, row_order, format, intent_at,
