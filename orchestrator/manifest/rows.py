@@ -33,8 +33,23 @@ Parameters = dict[str, Any]
 
 _GREATEST = 2**63 - 1
 _NO_RECEIPT: Parameters = dict.fromkeys(
-    "staged_path form extension fetched_bytes fetched_sha256 stored_bytes stored_sha256 served_rows dropped_rows "
-    "stored_rows kept_start_s kept_end_s truncated time_known wire_bytes".split()
+    (
+        "staged_path",
+        "form",
+        "extension",
+        "fetched_bytes",
+        "fetched_sha256",
+        "stored_bytes",
+        "stored_sha256",
+        "served_rows",
+        "dropped_rows",
+        "stored_rows",
+        "kept_start_s",
+        "kept_end_s",
+        "truncated",
+        "time_known",
+        "wire_bytes",
+    )
 )
 
 
