@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report import machine
-
 NOT_BENCHMARKS = {"__main__", "report"}
 
 
@@ -30,7 +28,6 @@ def main(asked: Sequence[str]) -> int:
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    print(machine())
     for name in asked or known:
         importlib.import_module(f"benchmarks.{name}").main()
     return 0

@@ -54,8 +54,8 @@ def machine() -> str:
 
 
 def print_table(title: str, unit: str, beside: str, rows: Sequence[Row]) -> None:
-    """Print the one table of a benchmark: ours, what stands beside it, and the ratio."""
-    table = Table(title=title, title_justify="left")
+    """Print the one table of a benchmark: ours, what stands beside it, the ratio; the machine below."""
+    table = Table(title=title, title_justify="left", caption=machine(), caption_justify="left")
     table.add_column("what")
     for head in (f"ours, {unit}", f"{beside}, {unit}", "ratio", "target"):
         table.add_column(head, justify="right")
