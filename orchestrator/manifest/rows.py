@@ -90,8 +90,9 @@ def slice_parameters(piece: Slice, job_key: int) -> Parameters:
     """Parameters of ``put_slice``. Raises ValueError when the slice carries a remote task that belongs to
     another one."""
     task = piece.task
-    if task is not None and task.slice_id != piece.id:
-        raise ValueError(f"slice {piece.id} carries remote task {task.number} of slice {task.slice_id}")
+    if task is not None and (task.slice_id != piece.id or task.job != piece.job):
+        owner = f"slice {task.slice_id} of {task.job}"
+        raise ValueError(f"slice {piece.id} of {piece.job} carries remote task {task.number} of {owner}")
     return {
         "id": piece.id,
         "job": job_key,
