@@ -70,11 +70,18 @@ def load(
     variables = environment() if env is None else env
     text = _text_of(shown_path)
     try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return _judged(shown_path, text, now_s, manifest or variables.get(MANIFEST_VARIABLE), variables)
+    except tomllib.TOMLDecodeError as error:
         raise _toml_complaint(shown_path, text, error) from None
-    absolute = Path(shown_path).absolute()
-    override = manifest or variables.get(MANIFEST_VARIABLE)
+    except RecursionError:
+        raise _file_complaint(shown_path, "nested too deeply", "tables and lists a few levels deep") from None
+
+
+def _judged(
+    path: str, text: str, now_s: float, manifest: str | None, variables: Mapping[str, str]
+) -> JobFile:
+    data = tomllib.loads(text)
+    absolute = Path(path).absolute()
     lines: dict[KeyPath, int] = {}
 
     def line(key_path: KeyPath) -> int:
@@ -88,10 +95,10 @@ def load(
         zones=zone,
         env=variables,
         base_folder=str(absolute.parent),
-        file=shown_path,
+        file=path,
         line_of=line,
         path=str(absolute),
-        manifest=_from_working_folder(override, variables) if override else None,
+        manifest=_from_working_folder(manifest, variables) if manifest else None,
         zone_names=_ZoneNames(),
     )
 
@@ -132,9 +139,7 @@ def _text_of(path: str) -> str:
         raise _file_complaint(path, "not UTF-8", "a TOML file in UTF-8", line=line) from None
 
 
-def _toml_complaint(path: str, text: str, error: Exception) -> JobFileError:
-    if isinstance(error, RecursionError):
-        return _file_complaint(path, "not TOML: nested too deeply", "a TOML file")
+def _toml_complaint(path: str, text: str, error: tomllib.TOMLDecodeError) -> JobFileError:
     message = str(error)
     place = _TOML_PLACE.search(message)
     line = int(place[1]) if place and place[1] else text.count("\n") + 1

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Any
 
 from orchestrator.core.complaint import Complaint, KeyPath, Objection, Wrong
-from orchestrator.core.job import Deliver, Job, JobFile, Limits
+from orchestrator.core.job import Deliver, DestinationSpec, Job, JobFile, Limits, ServiceSpec
 from orchestrator.core.jobfile_job import Surroundings, read_job
 from orchestrator.core.jobfile_notyet import NOT_YET, NotYet
 from orchestrator.core.jobfile_places import Base, lies_inside, read_destination, read_service
@@ -176,18 +176,19 @@ class _Reading:
         self.findings.add((name,), Objection("not a table", f"[{name}.NAME]"))
         return {}
 
-    def services(self) -> dict[str, Any]:
+    def services(self) -> dict[str, ServiceSpec | None]:
         services = {}
         if "service" in self.data:
-            services[""] = read_service("", self.section("service"), self.base, self.findings)
+            services[""] = self.service("", self.data["service"], ("service",))
         for name, raw in self.named("services").items():
-            table = self.table("services", raw, ("services", name))
-            services[name] = (
-                read_service(name, table, self.base, self.findings) if isinstance(raw, dict) else None
-            )
+            services[name] = self.service(name, raw, ("services", name))
         return services
 
-    def destinations(self) -> dict[str, Any]:
+    def service(self, name: str, raw: object, path: KeyPath) -> ServiceSpec | None:
+        table = self.table("service", raw, path)
+        return read_service(name, table, self.base, self.findings) if isinstance(raw, dict) else None
+
+    def destinations(self) -> dict[str, DestinationSpec | None]:
         destinations = {}
         for name, raw in self.named("destinations").items():
             table = self.table("destinations", raw, ("destinations", name))

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.core.complaint import Complaint, KeyPath, Objection, Wrong, nearest, path_text, shown
 from orchestrator.core.jobfile_notyet import NotYet
 from orchestrator.core.jobfile_values import read_value
-from orchestrator.core.jobkeys import KEYS, keys_of
+from orchestrator.core.jobkeys import SECTIONS, keys_of
 
 __all__ = ["Findings", "Table", "default_values", "read_table"]
 
@@ -52,12 +52,12 @@ class Findings:
             self.complaints.append(complaint)
 
     def _found(self, path: KeyPath) -> str:
-        value: Any = self.data
+        value: Any = dict(self.data)
         for part in path:
-            if (isinstance(value, list) and isinstance(part, int)) or (
-                isinstance(value, dict) and part in value
-            ):
+            if isinstance(value, dict) and part in value:
                 value = value[part]
+            elif isinstance(value, list):
+                value = value[int(part)]
             else:
                 return ""
         if isinstance(path[-1], str) and _SECRET_NAME.search(path[-1]):
@@ -103,7 +103,7 @@ def read_table(
         findings.add(path, Objection("not a table", f"[{path_text(path)}] with keys below it"))
         return table
     keys = keys_of(section)
-    for name, value in raw.items():
+    for name, value in ((str(name), value) for name, value in raw.items()):
         if name in skip:
             continue
         table.paths[name] = (*path, name)
@@ -131,6 +131,10 @@ def default_values(section: str) -> Table:
 def _unknown(section: str, name: str, known: Collection[str]) -> Objection:
     near = nearest(name, known)
     if not near:
-        homes = [key.section for key in KEYS if key.name == name and key.section not in {"", section}]
-        near = f"[{homes[0]}] {name}" if homes else ""
+        homes = [
+            home.header
+            for home in SECTIONS
+            if home.header and home.name != section and name in keys_of(home.name)
+        ]
+        near = f"{homes[0]} {name}" if homes else ""
     return Objection("unknown key", ", ".join(known), near)

@@ -22,6 +22,7 @@ from orchestrator.core.moments import MOMENT_ALLOWED
 __all__ = ["allowed_text", "read_value"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_IN_QUERY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a search may have several lines
 _GLOB = re.compile(r"[*?\[\]]")
 _SCHEDULE_ALLOWED = 'five cron fields, "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * *"'
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -49,7 +50,7 @@ def allowed_text(key: Key) -> str:
         case Kind.CHOICE:
             return ", ".join(f'"{choice}"' for choice in key.choices)
         case Kind.WHOLE | Kind.NUMBER:
-            return f"a {key.kind} {_bounds_text(key)}".rstrip()
+            return f"a {key.kind} from {key.least} to {key.most}"
         case Kind.TEXT | Kind.NAMES:
             words = key.form.words if key.form else "text"
             return f"{words}, or a list of patterns" if key.kind is Kind.NAMES else words
@@ -69,16 +70,10 @@ _ALLOWED = {
 }
 
 
-def _bounds_text(key: Key) -> str:
-    if key.least is not None and key.most is not None:
-        return f"from {key.least} to {key.most}"
-    return f"of at least {key.least}" if key.least is not None else ""
-
-
 def _text(key: Key, value: Any) -> str:
     if not isinstance(value, str):
         raise Wrong("not text in quotes", allowed_text(key))
-    if _CONTROL.search(value) and key.kind is not Kind.QUERY:
+    if (_CONTROL_IN_QUERY if key.kind is Kind.QUERY else _CONTROL).search(value):
         raise Wrong("text with a control character", allowed_text(key))
     return value
 
@@ -117,8 +112,8 @@ def _number(key: Key, value: Any) -> float:
 
 
 def _bounded(key: Key, value: float) -> int | float:
-    within = (key.least is None or value >= key.least) and (key.most is None or value <= key.most)
-    if not within:  # written so that not-a-number falls here
+    least, most = key.least or 0, key.most or 0  # numbers have both
+    if not least <= value <= most:  # written so that not-a-number falls here
         raise Wrong("out of range", allowed_text(key))
     return value
 

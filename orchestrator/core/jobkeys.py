@@ -2,7 +2,7 @@
 
 The one table: reading, complaining, the reference page, the JSON schema, the example file and the starter
 file are all drawn from it (design.md 2.1). Section "" is the top level, "jobs" stands for ``[[jobs]]`` and,
-without ``name``, for ``[defaults]``; "services" and "destinations" hold named tables."""
+without ``name``, for ``[defaults]``; "destinations" holds named tables."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Form:
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key. ``default`` is as written in TOML, None when the key is off unless given; ``needed`` says when
-    it cannot be left out, "" for never; ``example`` is what the example file shows."""
+    it cannot be left out, "" for never; ``example`` is what the example file shows. Numbers have both
+    ``least`` and ``most``."""
 
     section: str
     name: str
@@ -284,7 +285,7 @@ KEYS: tuple[Key, ...] = (
         Kind.TEXT,
         "Name of a [services.NAME] table; left out: [service].",
         example="gz",
-        form=_NOT_BLANK,
+        form=Form(_NOT_BLANK.pattern, "the NAME of a [services.NAME] table"),
     ),
     Key("jobs", "project", Kind.TEXT, "Project of the logstore.", default="default", form=_NOT_BLANK),
     Key(
@@ -390,7 +391,9 @@ KEYS: tuple[Key, ...] = (
         Kind.TEXT,
         "Path below the destination; ~stream slug and extension follow. Also {project} and {logstore}.",
         default="{job}/{start:%Y/%m/%d}/{start_utc:%Y%m%dT%H%M%SZ}_{end_utc:%Y%m%dT%H%M%SZ}",
-        form=_NOT_BLANK,
+        form=Form(
+            _NOT_BLANK.pattern, "a relative path of fields, A to Z, a to z, 0 to 9 and _ . = @ + , - /"
+        ),
     ),
     Key(
         "jobs",
@@ -455,9 +458,7 @@ KEYS: tuple[Key, ...] = (
 
 
 def keys_of(section: str) -> Mapping[str, Key]:
-    """The keys of a section by name. "services" has those of "service", "defaults" those of "jobs" but
-    ``name``."""
+    """The keys of a section by name; "defaults" has those of "jobs" but ``name``."""
     if section == "defaults":
         return {name: key for name, key in keys_of("jobs").items() if name != "name"}
-    wanted = "service" if section == "services" else section
-    return {key.name: key for key in KEYS if key.section == wanted}
+    return {key.name: key for key in KEYS if key.section == section}

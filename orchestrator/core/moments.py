@@ -20,7 +20,7 @@ from orchestrator.core.window import EARLIEST_S, LATEST_S
 __all__ = ["MOMENT_ALLOWED", "Anchor", "Moment", "day_start", "instants_of", "local_time", "read_moment"]
 
 MOMENT_ALLOWED = (
-    'a TOML or ISO date or date-time to the second, such as 2026-01-14 or "2026-01-14 08:00:00+08:00", '
+    'a TOML or ISO date or date-time to the second, such as 2026-01-14 or "2026-01-14T08:00:00+08:00", '
     'or "now-6h", "today-7d", "yesterday"'
 )
 
