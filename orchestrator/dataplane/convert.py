@@ -1,0 +1,188 @@
+"""From the served form to the stored one: rows are picked by their second and written anew, a block at a
+time.
+
+``output = "raw"`` keeps the served form, and the bytes themselves when every row is kept. ``output =
+"jsonl"`` is one JSON object per line, ended by a newline, without byte order mark:
+
+* rows of JSON lines and array elements keep their own bytes, whatever their encoding; only a CR before the
+  newline and newlines between tokens go;
+* a CSV row becomes an object of texts, keyed by the header, or ``#1``, ``#2``, … where a column has no name
+  of its own. Cells beyond the header are ``#n``, cells a short row lacks are left out. A byte that is not
+  UTF-8 is written as the JSON escape ``\\udcNN`` of its value NN, so that nothing is lost (PEP 383).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import orjson
+
+from orchestrator.core.job import Compression, Output
+from orchestrator.core.model import Ticket
+from orchestrator.core.window import Window
+from orchestrator.dataplane.csvform import Columns, cells_of
+from orchestrator.dataplane.dating import Dater, dater_for
+from orchestrator.dataplane.encode import Encoder
+from orchestrator.dataplane.rows import RowStream, split_rows
+from orchestrator.dataplane.sniff import Packing, Shape
+from orchestrator.dataplane.survey import count_rows, served_shape
+from orchestrator.errors import UsageError
+
+__all__ = ["Form", "Rewriting", "stored_form"]
+
+_PACKINGS: Final = {Compression.NONE: None, Compression.GZIP: Packing.GZIP, Compression.ZSTD: Packing.ZSTD}
+
+
+class Form:
+    """A stored form: the words of ``Receipt.form`` and ``Receipt.extension``."""
+
+    __slots__ = ("packings", "shape")
+
+    def __init__(self, shape: Shape, packings: tuple[Packing, ...]) -> None:
+        self.shape = shape
+        self.packings = packings
+
+    @property
+    def name(self) -> str:
+        return "+".join((self.shape, *reversed(self.packings)))
+
+    @property
+    def extension(self) -> str:
+        return self.shape.suffix + "".join(packing.suffix for packing in reversed(self.packings))
+
+
+def stored_form(ticket: Ticket, shape: Shape, layers: tuple[Packing, ...], *, rewritten: bool) -> Form:
+    """What the stored file will be. A raw file that must be rewritten keeps its outermost compression only.
+    Raises UsageError for an output this data plane does not write."""
+    if ticket.output is Output.RAW:
+        return Form(shape, layers[:1] if rewritten else layers)
+    if ticket.output is not Output.JSONL:
+        raise UsageError(
+            f"output = {ticket.output.value!r} is not written by this data plane", hint='use "raw" or "jsonl"'
+        )
+    packing = _PACKINGS[ticket.compression]
+    return Form(Shape.JSON_LINES, (packing,) if packing else ())
+
+
+class Rewriting:
+    """Feeds decoded bytes through: the rows inside ``keep`` (all, when it is None) reach the encoder in the
+    stored shape.
+
+    ``rows`` counts them. ``finish`` as for ``RowStream``; ``close`` ends the stored file.
+    """
+
+    def __init__(
+        self, ticket: Ticket, keep: Window | None, form: Form, sink: Callable[[bytes], None]
+    ) -> None:
+        self.rows = 0
+        self._ticket = ticket
+        self._keep = keep
+        self._shape = form.shape
+        self._stream = RowStream(served_shape(ticket), ticket.time_field)
+        self._encoder = Encoder(
+            sink, form.packings[0] if form.packings else None, member=f"rows{form.shape.suffix}"
+        )
+        self._dater: Dater | None = None
+        self._dater_chosen = False
+        self._begun = False
+
+    @property
+    def size_bytes(self) -> int:
+        return self._encoder.size_bytes
+
+    @property
+    def sha256(self) -> str:
+        return self._encoder.sha256
+
+    def feed(self, plain: bytes) -> None:
+        self._write(self._stream.feed(plain))
+
+    def finish(self) -> None:
+        self._write(self._stream.finish())
+
+    def close(self) -> None:
+        if self._shape is Shape.JSON_ARRAY:
+            self._encoder.write(b"]\n" if self._begun else b"[]\n")
+        self._encoder.close()
+
+    def _write(self, region: bytes) -> None:
+        if not region:
+            return
+        served = self._stream.shape
+        region, count = self._picked(region, served)
+        if not count:
+            return
+        self.rows += count
+        if self._shape is Shape.JSON_ARRAY:
+            joined = b",\n".join(row.rstrip(b"\r\n") for row in split_rows(region, served))
+            self._encoder.write((b",\n" if self._begun else b"[") + joined)
+        elif served is Shape.CSV and self._shape is Shape.JSON_LINES:
+            self._encoder.write(_objects(region, self._stream.columns))
+        elif self._shape is served and self._ticket.output is Output.RAW:
+            self._encoder.write(region if self._begun else self._stream.bom + self._stream.header + region)
+        else:
+            self._encoder.write(_plain_lines(region))
+        self._begun = True
+
+    def _picked(self, region: bytes, served: Shape) -> tuple[bytes, int]:
+        """The rows to keep, and how many."""
+        if self._keep is None:
+            return region, count_rows(region, served)
+        if not self._dater_chosen and count_rows(region, served):
+            self._dater = dater_for(served, region, self._stream.columns, self._ticket.time_field)
+            self._dater_chosen = True
+        if self._dater is None:
+            return region, count_rows(region, served)
+        seconds = self._dater.seconds(region)
+        start_s, end_s = self._keep.start_s, self._keep.end_s
+        inside = [second is not None and start_s <= second < end_s for second in seconds]
+        count = sum(inside)
+        if count == len(inside):
+            return region, count
+        rows = split_rows(region, served)
+        return b"".join(row for row, kept in zip(rows, inside, strict=True) if kept), count
+
+
+def _plain_lines(region: bytes) -> bytes:
+    """JSON lines with a bare newline after each row and nothing between them."""
+    if b"\r" not in region and region.count(b"\n") == count_rows(region, Shape.JSON_LINES):
+        return region
+    return b"".join(row.rstrip(b"\r\n") + b"\n" for row in split_rows(region, Shape.JSON_LINES))
+
+
+def _objects(region: bytes, columns: Columns | None) -> bytes:
+    """CSV rows as JSON lines."""
+    names = columns.names if columns else ()
+    width = len(names)
+    lines: list[bytes] = []
+    for row in split_rows(region, Shape.CSV):
+        cells = cells_of(row)
+        keys = names if len(cells) <= width else _widened(names, len(cells))
+        try:
+            lines.append(
+                orjson.dumps(
+                    {key: cell.decode() for key, cell in _pairs(keys, cells)},
+                    option=orjson.OPT_APPEND_NEWLINE,
+                )
+            )
+        except (UnicodeDecodeError, orjson.JSONEncodeError):
+            texts = {key: cell.decode("utf-8", "surrogateescape") for key, cell in _pairs(keys, cells)}
+            lines.append(json.dumps(texts, separators=(",", ":")).encode() + b"\n")
+    return b"".join(lines)
+
+
+def _pairs(names: tuple[str, ...], cells: list[bytes]) -> Iterator[tuple[str, bytes]]:
+    return zip(names, cells, strict=False)
+
+
+def _widened(names: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """Names for a row with more cells than the header has."""
+    wide = list(names)
+    for number in range(len(names) + 1, width + 1):
+        name = f"#{number}"
+        while name in wide:
+            name += "#"
+        wide.append(name)
+    return tuple(wide)

@@ -1,0 +1,137 @@
+"""When the rows of a region happened: all of them at once, with one pass of a compiled pattern per block.
+
+Python work per row is left for rows that the pattern does not read. The pattern is exact: where it and a full
+parse could differ (a nested field of the same name, a field missing in a row), its matches do not add up to
+the rows and the slow way is taken for that region.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import orjson
+
+from orchestrator.dataplane.csvform import Columns, column_pattern, unquoted
+from orchestrator.dataplane.rows import split_rows
+from orchestrator.dataplane.sniff import Shape
+from orchestrator.dataplane.times import AUTO_FIELDS, second_of
+
+__all__ = ["Dater", "dater_for"]
+
+_CACHE_ENTRIES: Final = 100_000
+
+
+class Dater:
+    """Dates rows of one file. ``seconds`` returns one entry per row of ``split_rows(region)``, None for a row
+    without a readable time."""
+
+    def seconds(self, region: bytes) -> list[int | None]:
+        raise NotImplementedError
+
+
+class _Seconds(dict[bytes, int | None]):
+    """Texts already read, so that a second met a thousand times is parsed once."""
+
+    def __missing__(self, text: bytes) -> int | None:
+        if len(self) >= _CACHE_ENTRIES:
+            self.clear()
+        second = second_of(text.decode("utf-8", "replace"))
+        self[text] = second
+        return second
+
+
+_EPOCH: Final = rb'"?(\d{10})(?:\d{3}){0,3}+(?:\.\d{0,30})?+(?=["\s,}])'
+_ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?+(Z|[+-]\d\d:\d\d)?+"'
+_REST_OF_LINE: Final = rb"[^\n]*+\n"
+
+
+class JsonDater(Dater):
+    """Lines of JSON objects: one top-level field.
+
+    A pattern takes the rest of the line with each match, so as many matches as newlines means one match in
+    every line. That the match is the top-level field follows from there being one ``{`` a line, or from the
+    pattern that walks over whole strings and stops at an inner ``{``. Which of two equal keys in one object
+    counts is not promised.
+    """
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        key = re.escape(json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        before = key + rb"\s*+:\s*+"
+        walk = rb"\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
+        self._flat = [re.compile(before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
+        self._walked = [re.compile(walk + before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
+        self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
+        self._seen = _Seconds()
+
+    def seconds(self, region: bytes) -> list[int | None]:
+        lines = region.count(b"\n")
+        patterns = self._flat if region.count(b"{") == lines else self._walked
+        for pattern in tuple(patterns):
+            found = pattern.findall(region)
+            if len(found) == lines:
+                if pattern is not patterns[0]:
+                    patterns.reverse()
+                texts = map(b"".join, found) if pattern.groups > 1 else found
+                return list(map(self._seen.__getitem__, texts))
+        return [self._second(row) for row in split_rows(region, Shape.JSON_LINES)]
+
+    def _second(self, row: bytes) -> int | None:
+        try:
+            parsed = orjson.loads(row)
+        except orjson.JSONDecodeError:
+            try:
+                parsed = json.loads(row.decode("utf-8", "replace"), strict=False)
+            except (ValueError, RecursionError):
+                match = self._anything.search(row)
+                return (
+                    second_of((match.group(1) or match.group(2)).decode("utf-8", "replace"))
+                    if match
+                    else None
+                )
+        return second_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
+
+
+class CsvDater(Dater):
+    """CSV rows: one column."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._pattern = column_pattern(index)
+        self._seen = _Seconds()
+
+    def seconds(self, region: bytes) -> list[int | None]:
+        if (
+            b'"' not in region
+            and b"\n\n" not in region
+            and b"\r\n\r\n" not in region
+            and region[:1] not in b"\r\n"
+        ):
+            return [self._second(cell) for cell in self._pattern.findall(region)]
+        rows = split_rows(region, Shape.CSV)
+        return [self._second(unquoted(cell)) for cell in self._pattern.findall(b"".join(rows))]
+
+    def _second(self, cell: bytes) -> int | None:
+        cell = cell.strip()
+        if (
+            len(cell) == 13 and cell.isdigit()
+        ):  # milliseconds, as the service writes them: the first ten digits tell
+            cell = cell[:10]
+        return self._seen[cell]
+
+
+def dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> Dater | None:
+    """The dater for a file whose first region this is; None when it has no such field. The field is chosen
+    once per file, by its first row."""
+    if shape is Shape.CSV:
+        return (
+            CsvDater(columns.time_index) if columns is not None and columns.time_index is not None else None
+        )
+    first = next(iter(split_rows(region, shape)), b"")
+    for field in AUTO_FIELDS if time_field == "auto" else (time_field,):
+        dater = JsonDater(field)
+        if dater.seconds(first) not in ([], [None]):
+            return dater
+    return None

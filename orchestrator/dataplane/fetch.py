@@ -1,0 +1,183 @@
+"""Which bytes are asked for, and whether they continue what we have.
+
+A byte below a recorded offset is not asked for again, with one exception: without a strong ETag and a known
+length nothing proves that the file is still the same one, so the last 64 KiB are asked for again and
+compared; a difference means starting over. Those bytes count in ``wire_bytes`` like all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from orchestrator.core.model import Ticket
+from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run
+from orchestrator.dataplane.staging import PartFile
+from orchestrator.errors import BrokenBody, ServiceFault, Unreachable
+from orchestrator.ports.service import FileAnswer, FileSource
+
+__all__ = ["OVERLAP_BYTES", "RETRIES", "Fetch"]
+
+OVERLAP_BYTES: Final = 64 * 1024
+RETRIES: Final = 3
+"""Connections lost in a row, with less than a recording's worth of bytes between them, before the transfer
+gives up."""
+_FIRST_PAUSE_S: Final = 0.5
+
+
+class _ChangedError(Exception):
+    """The file behind the link is not the one we have a part of."""
+
+
+class Fetch:
+    """One transfer's way from a link to a whole part file.
+
+    ``admit(have, coming)`` makes room for ``coming`` more bytes and opens the part cut to ``have``; it runs
+    on a pool thread before anything of an answer is written, and may raise DiskFull.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        source: FileSource,
+        inflow: Inflow,
+        part: PartFile,
+        *,
+        run: Run,
+        admit: Callable[[int, int], None],
+    ) -> None:
+        self._ticket = ticket
+        self._source = source
+        self._inflow = inflow
+        self._part = part
+        self._run = run
+        self._admit = admit
+
+    async def until_whole(self) -> None:
+        """Everything is in the part file and was seen by the inflow. Raises what ``FileSource.open`` raises,
+        ServiceFault for an answer to another question, BrokenBody when more comes than was announced,
+        DiskFull, StorageError."""
+        failures, changes, reached = 0, 0, self._inflow.offset_bytes
+        while not self._whole():
+            try:
+                await self._one_answer()
+                return
+            except _ChangedError as change:
+                changes += 1
+                if changes > RETRIES:
+                    raise ServiceFault(f"the file changes while it is fetched: {change}") from change
+                await self._inflow.restart()
+                reached = 0
+            except Unreachable:
+                await self._inflow.drain()
+                failures = 1 if self._inflow.offset_bytes >= reached + RECORD_BYTES else failures + 1
+                reached = self._inflow.offset_bytes
+                if failures > RETRIES:
+                    raise
+                await asyncio.sleep(self._pause_s(failures))
+
+    def _whole(self) -> bool:
+        progress = self._inflow.progress
+        have = self._inflow.offset_bytes
+        return bool(have) and (bool(progress.sha256) or have == progress.total_bytes)
+
+    def _pause_s(self, failures: int) -> float:
+        """Growing, and spread between half and full by the attempt's own name, so that transfers do not
+        return in step."""
+        digest = hashlib.sha256(f"{self._ticket.attempt_key}:{failures}".encode()).digest()
+        return _FIRST_PAUSE_S * 4.0 ** (failures - 1) * (0.5 + digest[0] / 510)
+
+    async def _one_answer(self) -> None:
+        inflow = self._inflow
+        known, have = inflow.progress, inflow.offset_bytes
+        overlap = 0 if known.etag and known.total_bytes is not None else min(have, OVERLAP_BYTES)
+        asked = have - overlap
+        async with self._source.open(
+            self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
+        ) as answer:
+            skip = await self._aligned(answer, asked)
+            if answer.offset_bytes == 0 and not skip:
+                overlap = 0
+            expected = await self._run(partial(self._part.read, asked, overlap)) if overlap else b""
+            total = inflow.progress.total_bytes
+            coming = max(0, total - inflow.offset_bytes) if total is not None else 0
+            await self._run(partial(self._admit, inflow.offset_bytes, coming))
+            await self._receive(answer, skip, expected)
+        await inflow.drain()
+        if total is not None and inflow.offset_bytes < total:
+            raise Unreachable(f"the file ended after {inflow.offset_bytes} of {total} bytes")
+
+    async def _aligned(self, answer: FileAnswer, asked: int) -> int:
+        """How many bytes of the body we already have for certain. An answer from the first byte on, when the
+        rest was asked for, starts the transfer over unless the ETag proves that it is the same file. Raises
+        _ChangedError when the answer is the rest of another file."""
+        inflow = self._inflow
+        known, have = inflow.progress, inflow.offset_bytes
+        lengths = (answer.total_bytes, known.total_bytes)
+        same_length = None in lengths or lengths[0] == lengths[1]
+        skip = 0
+        if have and answer.offset_bytes == 0 and asked:
+            if known.etag and answer.etag == known.etag and same_length:
+                skip = have
+            else:
+                await inflow.restart()
+        elif answer.offset_bytes != asked:
+            raise ServiceFault(f"asked for bytes from {asked} on, answered from {answer.offset_bytes}")
+        elif have:
+            if known.etag and answer.etag and known.etag != answer.etag:
+                raise _ChangedError("its ETag is another one")
+            if not same_length or (answer.total_bytes is not None and answer.total_bytes < have):
+                raise _ChangedError("its length is another one")
+        inflow.progress = replace(
+            inflow.progress,
+            etag=answer.etag or inflow.progress.etag,
+            total_bytes=inflow.progress.total_bytes if answer.total_bytes is None else answer.total_bytes,
+        )
+        return skip
+
+    async def _receive(self, answer: FileAnswer, skip: int, expected: bytes) -> None:
+        """Take the body: ``skip`` bytes are passed over, then ``expected`` must come, then what is new."""
+        inflow = self._inflow
+        total = inflow.progress.total_bytes
+        pace = _Pace(self._ticket.bandwidth_bytes_per_s)
+        async for chunk in answer.chunks:
+            inflow.progress = replace(inflow.progress, wire_bytes=inflow.progress.wire_bytes + len(chunk))
+            await pace.after(len(chunk))
+            passed = min(skip, len(chunk))
+            skip -= passed
+            fresh = chunk[passed:]
+            if expected and fresh:
+                compared = min(len(expected), len(fresh))
+                if fresh[:compared] != expected[:compared]:
+                    raise _ChangedError("its bytes are other ones")
+                expected, fresh = expected[compared:], fresh[compared:]
+            if not fresh:
+                continue
+            if total is not None and inflow.offset_bytes + len(fresh) > total:
+                raise BrokenBody(f"more than the {total} bytes that were announced")
+            await inflow.take(fresh)
+        if skip or expected:
+            raise Unreachable("the file ended inside the part that was fetched before")
+
+
+class _Pace:
+    """Keeps one answer below its share of the bandwidth by waiting after each chunk; None means no
+    ceiling."""
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._received = 0
+
+    async def after(self, size_bytes: int) -> None:
+        if not self._bytes_per_s:
+            return
+        self._received += size_bytes
+        ahead_s = self._begun + self._received / self._bytes_per_s - self._loop.time()
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)

@@ -1,0 +1,182 @@
+"""How arriving bytes become a safe prefix: gathered into blocks, written, digested, looked at, and recorded
+now and then.
+
+The loop receives while pool threads work: one block is written and looked at on one thread and digested on
+another, the next one is being gathered meanwhile, and no more than that is in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from orchestrator.dataplane.staging import PartFile, Progress, StagingArea, storage_faults
+from orchestrator.errors import StorageError
+from orchestrator.ports.control import Boundary
+
+__all__ = ["BLOCK_BYTES", "RECORD_BYTES", "Inflow", "Intake", "Run"]
+
+T = TypeVar("T")
+
+BLOCK_BYTES: Final = 2 << 20
+RECORD_BYTES: Final = 64 << 20
+"""So much may have to be fetched again after an unclean stop."""
+
+
+class Run(Protocol):
+    """Starts a function on another thread at once; a loop's ``run_in_executor`` in all but name."""
+
+    def __call__(self, work: Callable[[], T], /) -> asyncio.Future[T]: ...
+
+
+class Intake(Protocol):
+    """Sees all wire bytes once, in order, on a pool thread; ``restart`` means from the first byte again."""
+
+    def feed(self, wire: bytes) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+class Inflow:
+    """The block pipeline of one transfer. ``progress`` is what the sidecar shall say besides the offset."""
+
+    def __init__(
+        self, area: StagingArea, part: PartFile, intake: Intake, *, run: Run, boundary: Boundary
+    ) -> None:
+        self.progress = Progress()
+        self.offset_bytes = 0
+        """Bytes taken so far, in order, whether or not they are on disk."""
+        self._area = area
+        self._part = part
+        self._intake = intake
+        self._run = run
+        self._boundary = boundary
+        self._sha = hashlib.sha256()
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._jobs: tuple[asyncio.Future[None], ...] = ()
+        self._recording: asyncio.Future[int] | None = None
+        self._recorded = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes taken; meaningful after ``drain``."""
+        return self._sha.hexdigest()
+
+    async def replay(self, earlier: Progress) -> None:
+        """Digest and look at the safe prefix of an earlier call; afterwards ``offset_bytes`` tells how much
+        of it was good: all, or nothing."""
+        self.progress = earlier
+        size = earlier.offset_bytes
+        if not await self._run(partial(self._part.reopen, size)):
+            await self.restart()
+            return
+        while self.offset_bytes < size:
+            block = await self._run(
+                partial(self._part.read, self.offset_bytes, min(BLOCK_BYTES, size - self.offset_bytes))
+            )
+            await self._join()
+            self.offset_bytes += len(block)
+            self._jobs = (
+                self._run(partial(self._intake.feed, block)),
+                self._run(partial(self._sha.update, block)),
+            )
+        await self._join()
+        self._recorded = size
+        if earlier.sha256 and self.sha256 != earlier.sha256:
+            await self.restart()
+
+    async def restart(self) -> None:
+        """Forget every byte, also on disk."""
+        await self._join()
+        await self._join_recording()
+        self._buffer, self._buffered, self.offset_bytes, self._recorded = [], 0, 0, 0
+        self._sha = hashlib.sha256()
+        self._intake.restart()
+        self.progress = Progress(wire_bytes=self.progress.wire_bytes)
+        await self._run(self._part.cut)
+
+    async def take(self, chunk: bytes) -> None:
+        self._buffer.append(chunk)
+        self._buffered += len(chunk)
+        self.offset_bytes += len(chunk)
+        if self._buffered >= BLOCK_BYTES:
+            await self._hand_over()
+
+    async def drain(self) -> None:
+        """Everything taken is written, digested and looked at."""
+        await self._hand_over()
+        await self._join()
+
+    async def settle(self) -> None:
+        """No recording is under way any more."""
+        await self._join_recording()
+
+    async def stop(self) -> int:
+        """End early: write and record what came, close the part; returns how many bytes are safe. What cannot
+        be written is left out: the caller has something more urgent to say."""
+        for job in (*self._jobs, self._recording):
+            if job is not None:
+                await asyncio.wait((job,))
+                job.exception()  # known to the caller, or no longer of interest
+        tail, at = b"".join(self._buffer), self.offset_bytes - self._buffered
+        return await self._run(partial(self._close, tail, at, self.progress))
+
+    def _close(self, tail: bytes, at: int, progress: Progress) -> int:
+        safe = self._recorded
+        try:
+            with suppress(StorageError):
+                self._part.append(tail, at)
+            with suppress(StorageError), storage_faults(self._area.sidecar):
+                if self._part.is_open:
+                    safe = self._record(progress)
+        finally:
+            self._part.close()
+        return safe
+
+    async def _hand_over(self) -> None:
+        await self._join()
+        if not self._buffer:
+            return
+        block = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        at = self.offset_bytes - self._buffered
+        self._buffer, self._buffered = [], 0
+        self._jobs = (self._run(partial(self._keep, block, at)), self._run(partial(self._sha.update, block)))
+
+    def _keep(self, block: bytes, at: int) -> None:
+        if self._part.append(block, at):
+            self._intake.feed(block)
+
+    async def _join(self) -> None:
+        """Wait for the block in flight. Cancelling the wait does not cancel the work: ``stop`` counts on
+        it."""
+        if not self._jobs:
+            return
+        await asyncio.wait(self._jobs)
+        jobs, self._jobs = self._jobs, ()
+        for job in jobs:
+            job.result()
+        self._boundary.reached("transfer.chunk")
+        if self.offset_bytes - self._buffered - self._recorded >= RECORD_BYTES:
+            await self._join_recording()
+            self._recorded = self.offset_bytes - self._buffered
+            self._recording = self._run(partial(self._record, self.progress))
+
+    def _record(self, progress: Progress) -> int:
+        safe = self._part.sync()
+        with storage_faults(self._area.sidecar):
+            self._area.save(replace(progress, offset_bytes=safe))
+        return safe
+
+    async def _join_recording(self) -> None:
+        if self._recording is None:
+            return
+        await asyncio.wait((self._recording,))
+        recording, self._recording = self._recording, None
+        recording.result()
+        self._boundary.reached("transfer.offset_recorded")

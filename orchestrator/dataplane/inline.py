@@ -1,0 +1,59 @@
+"""The data plane inside this process: the loop receives, a few threads write, digest, decode and convert."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, TypeVar
+
+from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.dataplane.disk import DiskBudget, free_bytes
+from orchestrator.dataplane.transfer import transfer
+from orchestrator.ports.control import Boundary
+from orchestrator.ports.service import FileSource
+
+__all__ = ["InlineDataPlane"]
+
+T = TypeVar("T")
+
+_THREADS: Final = 8
+
+
+class _NoBoundary:
+    """Production: no fault points."""
+
+    def reached(self, name: str) -> None: ...
+
+
+class InlineDataPlane:
+    """``ports.files.DataPlane`` for destinations that are folders.
+
+    All transfers of one instance share its threads and its view of free space: what one was promised, another
+    cannot use.
+    """
+
+    def __init__(
+        self,
+        source: FileSource,
+        *,
+        boundary: Boundary | None = None,
+        disk_free: Callable[[str], int] = free_bytes,
+    ) -> None:
+        self._source = source
+        self._boundary = boundary or _NoBoundary()
+        self._disk = DiskBudget(disk_free)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
+
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+        loop = asyncio.get_running_loop()
+
+        def run(work: Callable[[], T], /) -> asyncio.Future[T]:
+            return loop.run_in_executor(self._pool, work)
+
+        return await transfer(ticket, self._source, run=run, boundary=self._boundary, disk=self._disk)
+
+    async def close(self) -> None:
+        """Waits for the work in flight; transfers must have ended or been cancelled before."""
+        await asyncio.get_running_loop().run_in_executor(None, partial(self._pool.shutdown, wait=True))

@@ -1,0 +1,385 @@
+"""The worker's whole job: from a ticket to a staged artifact and its receipt (design: Data plane).
+
+Bytes are fetched, digested and surveyed in one go; what must change (clip, cut, other form) is rewritten in a
+second pass from the part file. Memory does not grow with the file: one block per stage, and at most one row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Final
+
+import orjson
+
+from orchestrator.core.job import Output
+from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.dataplane.clip import Verdict, judge, needs_order
+from orchestrator.dataplane.convert import Form, Rewriting, stored_form
+from orchestrator.dataplane.decode import decoded
+from orchestrator.dataplane.disk import DiskBudget
+from orchestrator.dataplane.fetch import Fetch
+from orchestrator.dataplane.inflow import Inflow, Run
+from orchestrator.dataplane.sniff import Packing, Shape, packing_of
+from orchestrator.dataplane.staging import (
+    PartFile,
+    Progress,
+    StagingArea,
+    fdatasync,
+    receipt_from_record,
+    receipt_to_record,
+    storage_faults,
+    write_all,
+)
+from orchestrator.dataplane.survey import Survey
+from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError
+from orchestrator.ports.control import Boundary
+from orchestrator.ports.service import FileSource
+
+__all__ = ["transfer"]
+
+_STEP_BYTES: Final = 8 << 20
+"""Decoded bytes per visit to the pool, so that a cancellation is soon noticed."""
+_WORTH_MARKING_BYTES: Final = 1 << 20
+"""Fetching less again costs less than recording that it was fetched."""
+
+
+async def transfer(
+    ticket: Ticket, source: FileSource, *, run: Run, boundary: Boundary, disk: DiskBudget
+) -> Receipt | LinkExpired:
+    """Fetch, check, clip or cut, convert and stage one file; as promised by
+    ``ports.files.DataPlane.transfer``.
+
+    A call with an attempt key seen before goes on where the earlier one stopped; when that one got as far as
+    its receipt, the receipt is returned and nothing is fetched. Fault points: ``transfer.chunk``,
+    ``transfer.offset_recorded``, ``transfer.staged``.
+    """
+    work = _Transfer(ticket, source, run, boundary, disk)
+    try:
+        return await work.outcome()
+    finally:
+        disk.release(ticket.attempt_key)
+
+
+class _Glance:
+    """Takes wire bytes while they arrive: plain ones are surveyed at once, compressed ones later from the
+    part file."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+        self.restart()
+
+    def restart(self) -> None:
+        self._head: bytes | None = b""
+        self._survey: Survey | None = Survey(self._ticket)
+
+    def feed(self, wire: bytes) -> None:
+        if self._head is not None:
+            wire = self._head + wire
+            if len(wire) < 4:
+                self._head = wire
+                return
+            self._head = None
+            if packing_of(wire):
+                self._survey = None
+        if self._survey is not None:
+            self._survey.feed(wire)
+
+    def finish(self) -> Survey | None:
+        """The finished survey, None when the bytes are compressed."""
+        if self._head and self._survey is not None:
+            self._survey.feed(self._head)
+        if self._survey is not None:
+            self._survey.finish()
+        return self._survey
+
+
+class _Transfer:
+    def __init__(
+        self, ticket: Ticket, source: FileSource, run: Run, boundary: Boundary, disk: DiskBudget
+    ) -> None:
+        self._ticket = ticket
+        self._source = source
+        self._run = run
+        self._boundary = boundary
+        self._disk = disk
+        self._area = StagingArea.of(ticket)
+        self._part = PartFile(self._area)
+        self._glance = _Glance(ticket)
+        self._inflow = Inflow(self._area, self._part, self._glance, run=run, boundary=boundary)
+        self._layers: list[Packing] = []
+
+    async def outcome(self) -> Receipt | LinkExpired:
+        earlier = await self._run(self._earlier)
+        if isinstance(earlier, Receipt):
+            return earlier
+        try:
+            expired = await self._fetch(earlier)
+            if expired is not None:
+                return expired
+            return await self._stage()
+        except IntegrityError:
+            # These bytes are proven useless; a later call must not resume on them.
+            await self._run(self._forget)
+            raise
+        finally:
+            self._part.close()
+
+    def _forget(self) -> None:
+        self._part.close()
+        with storage_faults(self._area.part):
+            self._area.discard()
+
+    # --- what an earlier call left
+    # --------------------------------------------------------------------------------
+
+    def _earlier(self) -> Receipt | Progress | None:
+        area = self._area
+        with storage_faults(area.sidecar):
+            progress = area.load()
+            if progress is None:
+                return None
+            receipt = self._recorded_receipt(progress)
+            if receipt is not None and self._stands(receipt):
+                return receipt
+            if progress.receipt is not None and not os.path.exists(area.part):
+                staged_is_wire = progress.sha256 and progress.receipt.get("stored_sha256") == progress.sha256
+                if staged_is_wire and os.path.exists(area.staged):
+                    os.replace(area.staged, area.part)
+        return replace(progress, receipt=None, fingerprint="")
+
+    def _recorded_receipt(self, progress: Progress) -> Receipt | None:
+        if progress.receipt is None or progress.fingerprint != _fingerprint(self._ticket):
+            return None
+        try:
+            return receipt_from_record(progress.receipt)
+        except (TypeError, ValueError, KeyError):
+            return None
+
+    def _stands(self, receipt: Receipt) -> bool:
+        """Whether the artifact of a recorded receipt is there; it was made durable before the receipt was
+        recorded."""
+        if not receipt.staged_path:
+            return True
+        return (
+            os.path.exists(self._area.staged) and os.path.getsize(self._area.staged) == receipt.stored_bytes
+        )
+
+    # --- fetching
+    # -------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, earlier: Progress | None) -> LinkExpired | None:
+        fetch = Fetch(self._ticket, self._source, self._inflow, self._part, run=self._run, admit=self._admit)
+        try:
+            if earlier is not None:
+                await self._inflow.replay(earlier)
+            await fetch.until_whole()
+        except LinkRefused:
+            return LinkExpired(await self._inflow.stop())
+        except (asyncio.CancelledError, OrchestratorError):
+            await self._inflow.stop()
+            raise
+        await self._inflow.settle()
+        return None
+
+    def _admit(self, have: int, coming: int) -> None:
+        ticket, area = self._ticket, self._area
+        with storage_faults(area.folder):
+            self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
+            area.prepare()
+        self._part.open(have)
+
+    # --- deciding and staging
+    # -------------------------------------------------------------------------------------
+
+    async def _stage(self) -> Receipt:
+        ticket = self._ticket
+        survey = await self._run(self._glance.finish)
+        if survey is None:
+            survey = await self._surveyed(Survey(ticket))
+        if needs_order(survey, ticket):
+            survey = await self._surveyed(Survey(ticket, in_order=True))
+        verdict = judge(survey, ticket)
+        form, rewrites = self._form(survey, verdict)
+        expected = survey.inside if verdict.time_known and verdict.kept == ticket.window else None
+        staged: tuple[int, str, int] | None = None
+        if survey.rows and verdict.keep is not None and expected != 0:
+            if rewrites:
+                staged = await self._rewritten(form, verdict)
+            else:
+                staged = await self._run(partial(self._taken_over, survey.rows))
+        receipt = self._receipt(survey, verdict, form, staged)
+        if expected is not None and receipt.stored_rows != expected:
+            raise BrokenBody(
+                f"{expected} rows were counted and {receipt.stored_rows} written: the file changed underneath"
+            )
+        await self._run(partial(self._conclude, receipt))
+        self._boundary.reached("transfer.staged")
+        return receipt
+
+    def _form(self, survey: Survey, verdict: Verdict) -> tuple[Form, bool]:
+        """The stored form, and whether the bytes must be written anew to get it."""
+        layers = tuple(self._layers)
+        if self._ticket.output is Output.RAW:
+            return stored_form(
+                self._ticket, survey.stream.shape, layers, rewritten=verdict.clips
+            ), verdict.clips
+        form = stored_form(self._ticket, survey.stream.shape, layers, rewritten=True)
+        as_served = (
+            not layers
+            and not form.packings
+            and survey.stream.shape is Shape.JSON_LINES
+            and survey.plain_lines
+        )
+        return form, verdict.clips or not as_served
+
+    async def _mark_whole(self) -> None:
+        """What follows takes a while: after a crash in it nothing is fetched again."""
+        size = self._inflow.offset_bytes
+        if size < _WORTH_MARKING_BYTES or self._inflow.progress.sha256:
+            return
+        self._inflow.progress = replace(
+            self._inflow.progress, offset_bytes=size, total_bytes=size, sha256=self._inflow.sha256
+        )
+        await self._run(self._save_whole)
+        self._boundary.reached("transfer.offset_recorded")
+
+    def _save_whole(self) -> None:
+        self._part.sync()
+        with storage_faults(self._area.sidecar):
+            self._area.save(self._inflow.progress)
+
+    async def _surveyed(self, survey: Survey) -> Survey:
+        """A survey of the part file, decoded."""
+        await self._mark_whole()
+        self._layers = []
+        blocks = decoded(self._area.part, self._layers) if self._part.is_open else iter(())
+        await self._pumped(blocks, survey)
+        return survey
+
+    async def _pumped(self, blocks: Iterator[bytes | None], sink: Survey | Rewriting) -> None:
+        ended_member = False
+
+        def step() -> bool:
+            nonlocal ended_member
+            done = 0
+            with storage_faults(self._area.part):
+                while done < _STEP_BYTES:
+                    try:
+                        block = next(blocks)
+                    except StopIteration:
+                        if not ended_member:
+                            sink.finish()
+                        return False
+                    ended_member = block is None
+                    if block is None:
+                        sink.finish()
+                    else:
+                        sink.feed(block)
+                        done += len(block)
+            return True
+
+        while await self._run(step):
+            pass
+
+    async def _rewritten(self, form: Form, verdict: Verdict) -> tuple[int, str, int]:
+        """Writes the artifact; returns its size, digest and rows."""
+        await self._mark_whole()
+        descriptor = await self._run(self._open_draft)
+        try:
+            rewriting = Rewriting(
+                self._ticket,
+                verdict.keep if verdict.clips else None,
+                form,
+                partial(self._write_draft, descriptor),
+            )
+            await self._pumped(decoded(self._area.part), rewriting)
+            await self._run(partial(self._finish_draft, descriptor, rewriting))
+        finally:
+            os.close(descriptor)
+        return rewriting.size_bytes, rewriting.sha256, rewriting.rows
+
+    def _open_draft(self) -> int:
+        ticket, area = self._ticket, self._area
+        with storage_faults(area.draft):
+            self._disk.promise(ticket.attempt_key, area.folder, 0, ticket.disk_reserve_bytes)
+            return os.open(
+                area.draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
+            )
+
+    def _write_draft(self, descriptor: int, content: bytes) -> None:
+        with storage_faults(self._area.draft):
+            write_all(descriptor, content)
+
+    def _finish_draft(self, descriptor: int, rewriting: Rewriting) -> None:
+        rewriting.close()
+        with storage_faults(self._area.draft):
+            fdatasync(descriptor)
+            os.replace(self._area.draft, self._area.staged)
+
+    def _taken_over(self, rows: int) -> tuple[int, str, int]:
+        """The part file itself becomes the artifact."""
+        self._part.sync()
+        with storage_faults(self._area.staged):
+            os.replace(self._area.part, self._area.staged)
+        return self._inflow.offset_bytes, self._inflow.sha256, rows
+
+    def _receipt(
+        self, survey: Survey, verdict: Verdict, form: Form, staged: tuple[int, str, int] | None
+    ) -> Receipt:
+        stored_bytes, stored_sha256, stored_rows = staged or (0, hashlib.sha256().hexdigest(), 0)
+        return Receipt(
+            staged_path=self._area.staged if stored_rows else "",
+            form=form.name,
+            extension=form.extension,
+            fetched_bytes=self._inflow.offset_bytes,
+            fetched_sha256=self._inflow.sha256,
+            stored_bytes=stored_bytes if stored_rows else 0,
+            stored_sha256=stored_sha256,
+            served_rows=survey.rows,
+            dropped_rows=survey.rows - stored_rows,
+            stored_rows=stored_rows,
+            kept=verdict.kept,
+            truncated=verdict.truncated,
+            time_known=verdict.time_known,
+            wire_bytes=self._inflow.progress.wire_bytes,
+        )
+
+    def _conclude(self, receipt: Receipt) -> None:
+        """Record the receipt beside its durable artifact; the fetched bytes are no longer needed then."""
+        area = self._area
+        self._part.close()
+        with storage_faults(area.sidecar):
+            if not receipt.staged_path:
+                area.discard()
+                return
+            area.save(
+                replace(
+                    self._inflow.progress,
+                    offset_bytes=receipt.fetched_bytes,
+                    sha256=receipt.fetched_sha256,
+                    receipt=receipt_to_record(receipt),
+                    fingerprint=_fingerprint(self._ticket),
+                )
+            )
+            with suppress(FileNotFoundError):
+                os.unlink(area.part)
+
+
+def _fingerprint(ticket: Ticket) -> str:
+    """What of a ticket decides what the artifact looks like."""
+    asked = (
+        asdict(ticket.window),
+        asdict(ticket.requested),
+        ticket.limit,
+        ticket.order,
+        ticket.output,
+        ticket.compression,
+        ticket.time_field,
+    )
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
