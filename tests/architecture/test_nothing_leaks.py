@@ -7,7 +7,7 @@ import re
 from tests.architecture.tree import ROOT, tracked_files
 
 # Bracketed letters, so that this file does not find itself.
-HOMES = re.compile(r"/(?:[r]oot|[w]ork|[h]ome/[a-z]|[U]sers/[A-Za-z])/")
+HOMES = re.compile(r"/(?:[r]oot|[w]ork|[h]ome/[a-z]{2,}|[U]sers/[A-Za-z])/")
 DOWNLOADS = re.compile(
     r"https?://[^\s\"']+\.(?:whl|tgz|tar\.gz|deb)\b|index[-]url|find[-]links|files\.python[h]osted|[-]-hash="
 )
