@@ -1,0 +1,335 @@
+"""One signed call over HTTP: permission, then a fresh signature, then the request, then the whole answer.
+
+    call ─▶ gate.request(family) ─▶ credentials, server's date ─▶ sign ─▶ send ─▶ read, bounded ─▶ Answer
+              every attempt          every attempt               once per sending, nothing is sent twice
+              unseen
+
+The session knows no call of the service by name and repeats nothing, except once when a refusal has been
+mended: the clock was corrected from the answer's Date, or fresher credentials were found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from orchestrator.core.job import ServiceSpec
+from orchestrator.core.redact import Redactor
+from orchestrator.core.signing import Credentials, canonical_uri, query_on_wire, sign
+from orchestrator.core.window import iso_utc
+from orchestrator.errors import (
+    CreateUncertain,
+    CredentialsError,
+    MalformedAnswer,
+    Throttled,
+    Unreachable,
+    UsageError,
+)
+from orchestrator.ports.control import Family, Gate
+from orchestrator.ports.time import Clock, Rng
+from orchestrator.remote.credentials import CredentialSource
+from orchestrator.remote.proxies import Proxies
+from orchestrator.remote.refusals import REQUEST_EXPIRED, concerns_credentials, refusal
+from orchestrator.remote.wire import Answer, http_date
+
+__all__ = ["Call", "Session", "http_session", "tls_context", "unreachable"]
+
+LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+CONNECT_TIMEOUT_S: Final = 15.0
+KEEP_ALIVE_S: Final = 4.0
+"""Idle connections are dropped before common servers and balancers do (five seconds and up): a create that
+meets a connection the other side has just closed is a create in doubt."""
+CLOCK_TOLERANCE_S: Final = 2.0
+"""Date has whole seconds and the way takes time: smaller differences are noise."""
+
+TRANSPORT_FAULTS: Final = (
+    aiohttp.ClientError,
+    aiohttp.http_exceptions.HttpProcessingError,
+    TimeoutError,
+    OSError,
+)
+NEVER_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+"""Faults of connecting: not a byte of the request left this machine for the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What to send. ``path`` and ``query`` are decoded text; ``body`` is JSON.
+
+    ``repeatable`` allows the one sending after a mended refusal; without it a lost answer is CreateUncertain.
+    ``send_within_s`` bounds the wait for permission and keys, None waits as long as it takes.
+    """
+
+    family: Family
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = ()
+    body: bytes | None = field(default=None, repr=False)
+    timeout_s: float = 30.0
+    expires_in_s: int = 1800
+    repeatable: bool = True
+    send_within_s: float | None = None
+
+
+class Session:
+    """The signed way to one endpoint. Connections are reused; redirects are never followed."""
+
+    def __init__(
+        self,
+        service: ServiceSpec,
+        *,
+        credentials: CredentialSource,
+        gate: Gate,
+        clock: Clock,
+        rng: Rng,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._service = service
+        self._endpoint = _endpoint(service.endpoint)
+        self._credentials = credentials
+        self._gate = gate
+        self._clock = clock
+        self._rng = rng
+        self._proxy = (proxies or Proxies({})).for_url(self._endpoint)
+        self._http: aiohttp.ClientSession | None = None
+        self._redactor = Redactor(())
+        self._known: Credentials | None = None
+        self._offset_s = 0.0
+
+    @property
+    def server_offset_s(self) -> float:
+        """Server time minus ours, learned from the Date header; 0.0 before any answer."""
+        return self._offset_s
+
+    @property
+    def rng(self) -> Rng:
+        """Where jitter comes from."""
+        return self._rng
+
+    def clean(self, text: str) -> str:
+        """``text`` without the keys in use."""
+        return self._redactor(text)
+
+    async def call(self, call: Call) -> Answer:
+        """The answer, whatever its status.
+
+        Raises Unreachable when none came, or CreateUncertain when the call is not repeatable and may have
+        been sent; MalformedAnswer when the answer is too large; CredentialsError when there is nothing to
+        sign with; Throttled when the gate did not open in time. After Unreachable (of a call that is not
+        repeatable), CredentialsError and Throttled nothing was sent.
+        """
+        answer = await self._attempt(call)
+        return await self._attempt(call) if answer.mended and call.repeatable else answer
+
+    async def close(self) -> None:
+        """Close all connections; idempotent."""
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _attempt(self, call: Call) -> Answer:
+        async with AsyncExitStack() as stack:
+            used = await self._admitted(call, stack)
+            if used != self._known:
+                known = (used.secret_access_key, used.security_token)
+                self._known, self._redactor = used, Redactor(text.reveal() for text in known if text)
+            offset_s = self._offset_s
+            sent_at = self._clock.now()
+            answer = await self._send(call, self._signed(call, used, int(sent_at + offset_s)))
+            self._learn(answer, sent_at)
+        if answer.status == 429:
+            self._gate.throttled(call.family, refusal(answer, "").retry_after_s)
+        elif answer.ok:
+            self._gate.accepted(call.family)
+        elif await self._mended(answer, used, offset_s):
+            return replace(answer, mended=True)
+        return answer
+
+    async def _admitted(self, call: Call, stack: AsyncExitStack) -> Credentials:
+        """Permission, held until ``stack`` closes, and keys to sign with."""
+        try:
+            async with asyncio.timeout(call.send_within_s):
+                await stack.enter_async_context(self._gate.request(call.family))
+                return await self._credentials.current()
+        except TimeoutError:
+            raise Throttled(
+                f"{call.method} {call.path}: no permission within {call.send_within_s} s"
+            ) from None
+
+    async def _mended(self, answer: Answer, used: Credentials, offset_s: float) -> bool:
+        """Whether the reason of a refusal was ours and is gone."""
+        if answer.status < 400 or answer.status >= 500:
+            return False
+        if refusal(answer, "").service_code == REQUEST_EXPIRED and self._offset_s != offset_s:
+            return True
+        if not concerns_credentials(answer):
+            return False
+        self._credentials.invalidate(used)
+        try:
+            return await self._credentials.current() != used
+        except CredentialsError:
+            return False  # the refusal says more than that its cure failed
+
+    def _signed(self, call: Call, credentials: Credentials, at_s: int) -> dict[str, str]:
+        """All headers that matter, every one of them listed and signed, so that all verifiers agree
+        (bls-api.md 7)."""
+        headers = {
+            "Host": self._endpoint.host_port_subcomponent or "",
+            "x-bce-date": iso_utc(at_s),
+            "x-bce-request-id": self._request_id(),
+        }
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if credentials.security_token:
+            headers["x-bce-security-token"] = credentials.security_token.reveal()
+        headers["Authorization"] = sign(
+            credentials,
+            method=call.method,
+            path=self._path(call),
+            query=call.query,
+            headers=headers.items(),
+            headers_to_sign=tuple(headers),
+            timestamp_s=at_s,
+            expires_in_s=call.expires_in_s,
+        )
+        return headers
+
+    async def _send(self, call: Call, headers: dict[str, str]) -> Answer:
+        if self._http is None:
+            self._http = http_session(tls_context(self._service.ca_file))
+        query = query_on_wire(call.query)
+        target = f"{self._endpoint.origin()}{canonical_uri(self._path(call))}" + (
+            f"?{query}" if query else ""
+        )
+        try:
+            async with self._http.request(
+                call.method,
+                URL(target, encoded=True),
+                data=call.body,
+                headers=headers
+                | ({} if self._endpoint.scheme == "https" or not self._proxy else self._proxy.headers),
+                proxy=self._proxy.url if self._proxy else None,
+                proxy_headers=self._proxy.headers if self._proxy else None,
+                timeout=aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                body = await _read(response)
+        except TRANSPORT_FAULTS as fault:
+            lost = unreachable(f"{call.method} {call.path}", str(self._endpoint.origin()), fault)
+            if call.repeatable or isinstance(fault, NEVER_SENT):
+                raise lost from None
+            raise CreateUncertain(lost.message, answered=False) from None
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, names, body)
+
+    def _learn(self, answer: Answer, sent_at: float) -> None:
+        """The server's date lies between sending and receiving; half a second makes up for its cut-off
+        fraction."""
+        date = http_date(answer.headers.get("date", ""))
+        if date is None:
+            return
+        offset_s = date + 0.5 - (sent_at + self._clock.now()) / 2
+        if abs(offset_s - self._offset_s) > CLOCK_TOLERANCE_S:
+            self._offset_s = offset_s
+
+    def _path(self, call: Call) -> str:
+        """An endpoint may have a path of its own; what the server sees is what is signed."""
+        return self._endpoint.path.rstrip("/") + call.path
+
+    def _request_id(self) -> str:
+        digits = self._rng.token_hex(16)
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def http_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    """An HTTP client that adds nothing on its own: no cookies, no netrc, no unseen repetition."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls or True, keepalive_timeout=KEEP_ALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "orchestrator", "Accept": "*/*", "Accept-Encoding": "identity"},
+        skip_auto_headers=("Content-Type",),
+    )
+    # aiohttp sends an idempotent request again by itself when a kept connection breaks. That second sending
+    # would pass no gate, so it would break the ceiling on requests per second; our own retries do the same in
+    # sight.
+    session._retry_connection = False  # noqa: SLF001  there is no public switch
+    return session
+
+
+def tls_context(ca_file: str) -> ssl.SSLContext | None:
+    """The system's authorities plus those of ``ca_file``; None for the default. Raises UsageError for a bad
+    file."""
+    if not ca_file:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError):
+        raise UsageError(
+            f"ca_file {ca_file} cannot be read as certificates", hint="name a PEM file in [service] ca_file"
+        ) from None
+    return context
+
+
+def unreachable(what: str, origin: str, fault: Exception) -> Unreachable:
+    """The foreign error as ours. Its own text is left out: aiohttp's may hold the whole address, a secret in
+    a link."""
+    hint = ""
+    if isinstance(fault, aiohttp.ClientConnectorDNSError):
+        reason, hint = "its name cannot be resolved", "check region or endpoint, and the network"
+    elif isinstance(fault, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        reason, hint = (
+            "its certificate is not trusted",
+            "behind a company's proxy name its authority in [service] ca_file",
+        )
+    elif isinstance(fault, aiohttp.ClientHttpProxyError):
+        reason, hint = f"the proxy answered {fault.status}", "check HTTPS_PROXY and NO_PROXY"
+    elif isinstance(fault, aiohttp.ClientProxyConnectionError):
+        reason, hint = "the proxy cannot be reached", "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    elif isinstance(fault, TimeoutError):
+        reason = "no answer in time"
+    elif isinstance(fault, aiohttp.ClientPayloadError):
+        reason = "the answer broke off"
+    elif isinstance(fault, aiohttp.ServerDisconnectedError):
+        reason = "the connection was closed without an answer"
+    else:
+        reason = (
+            fault.strerror if isinstance(fault, OSError) else ""
+        ) or f"no usable HTTP ({type(fault).__name__})"
+    return Unreachable(f"{what} at {origin}: {reason}", hint=hint)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for block in response.content.iter_any():
+        body += block
+        if len(body) > LARGEST_ANSWER_BYTES:
+            response.close()
+            raise MalformedAnswer(
+                f"an answer of more than {LARGEST_ANSWER_BYTES} bytes", status=response.status
+            )
+    return bytes(body)
+
+
+def _endpoint(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.raw_host or url.user or url.query_string:
+        raise UsageError(
+            "the endpoint is no http(s) address",
+            hint='write endpoint = "https://host" without user, query or fragment',
+        )
+    return url
