@@ -36,6 +36,7 @@ _SANE_DATES: Final = (
     946_684_800,
     4_102_444_800,
 )  # 2000 to 2100: outside of it a Date header is a defect, not a date
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _PRINTABLE = re.compile(r"[!-~]{1,128}")
 
 
@@ -100,10 +101,9 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError(_shape(value))
     if isinstance(value, str):
-        try:
-            value = int(value) if re.fullmatch(r"\s*[+-]?[0-9]{1,19}\s*", value) else float(value)
-        except ValueError:
-            raise ValueError("a text") from None
+        if not _NUMBER.fullmatch(value.strip()):
+            raise ValueError("a text")
+        value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
     if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
         raise ValueError("a number that is not whole")
     if abs(value) > _LARGEST:
