@@ -42,6 +42,7 @@ class Behaviour:
     lost_reply_made: float = 0.0  # probability: the task is made, the caller does not learn it
     lost_reply_unmade: float = 0.0  # probability: no task is made, and the caller cannot know
     lost_reply_form: Literal["drop", "500", "502", "503", "504"] = "drop"
+    lost_reply_delay_s: float = 0.0  # a task whose reply was lost is made only this much later
 
     # --- listing [4, 5] ---
     list_lag_s: float = 0.0  # from create until a list shows the task
@@ -230,7 +231,7 @@ def _complaint(name: str, value: object, hint: type | UnionType | Any) -> str:
 def _number_complaint(name: str, value: object, hint: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int if hint is int else int | float):
         return f"{name} must be a {'whole ' if hint is int else ''}number, not {value!r}"
-    if name.endswith("_probability") or name.startswith("lost_reply_"):
+    if name.endswith("_probability") or name in ("lost_reply_made", "lost_reply_unmade"):
         return "" if 0 <= value <= 1 else f"{name} is a probability between 0 and 1, not {value!r}"
     if value < 0 and name not in ("retry_after_s", "clock_offset_s", "count_error"):
         return f"{name} must not be negative, not {value!r}"

@@ -39,7 +39,6 @@ TEST_CREDENTIALS: Final = Credentials(
 
 CONTROL: Final = "/_emulator/"
 _JSON: Final = "application/json; charset=utf-8"
-_BODY_BYTES_MAX = 64 * 2**20
 _GATEWAY_PAGE = (
     b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>\n"
 )
@@ -72,7 +71,7 @@ class Emulator:
         self._queries = 0
 
     async def __aenter__(self) -> Self:
-        server = web.Server(self._handle, access_log=None, client_max_size=_BODY_BYTES_MAX)  # type: ignore[arg-type]
+        server = web.Server(self._handle, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -97,7 +96,7 @@ class Emulator:
         """The server's own clock."""
         return self._now() + self.world.behaviour.clock_offset_s
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw_path, _, raw_query = request.raw_path.partition("?")
         if raw_path.startswith(CONTROL):
             return await self._control(request, raw_path)
@@ -113,9 +112,9 @@ class Emulator:
         return await self._api(request, raw_path, raw_query, now_s, request_id)
 
     async def _api(
-        self, request: web.Request, raw_path: str, raw_query: str, now_s: float, request_id: str
+        self, request: web.BaseRequest, raw_path: str, raw_query: str, now_s: float, request_id: str
     ) -> web.StreamResponse:
-        body = await request.read()
+        body = await request.content.read()
         found = find_endpoint(request.method, unquote(raw_path, errors="surrogateescape"))
         name = found[0].name if found else "unknown"
         query = dict(parse_query(raw_query))
@@ -135,12 +134,15 @@ class Emulator:
             if slot and 0 < self.world.behaviour.queries_at_once < self._queries:
                 raise self.world.pace.too_many(self.world.behaviour)
             mishap = draw_mishap(self.world.behaviour, self.world.chance, family)
-            if latency_s := draw_latency(self.world.behaviour, self.world.chance):
-                await asyncio.sleep(latency_s)
+            latency_s = draw_latency(self.world.behaviour, self.world.chance)
+            await asyncio.sleep(latency_s / 2)
             answer = None
-            if mishap is None or mishap.after_effect:
-                call = Call(request.method, raw_path, query, body, found[1])
+            call = Call(request.method, raw_path, query, body, found[1])
+            if mishap is not None and mishap.after_effect and name == "create":
+                self.world.create_task_unheard(call.body(), self.server_now_s)
+            elif mishap is None or mishap.after_effect:
                 answer = found[0].answer(self.world, call, self.server_now_s)
+            await asyncio.sleep(latency_s / 2)
             if mishap is not None or answer is None:
                 return self._spoilt(request, name, mishap, request_id)
             witness.answered(name, answer.status)
@@ -151,7 +153,7 @@ class Emulator:
         finally:
             self._queries -= slot
 
-    def _reply(self, answer: Answer, request: web.Request, request_id: str) -> web.Response:
+    def _reply(self, answer: Answer, request: web.BaseRequest, request_id: str) -> web.Response:
         document = answer.document
         if answer.grant is not None and document is not None:
             document["result"]["link"] = self._files.link(answer.grant, request.host)
@@ -171,7 +173,7 @@ class Emulator:
         return web.Response(status=refusal.status, body=orjson.dumps(document), headers=headers)
 
     def _spoilt(
-        self, request: web.Request, name: str, mishap: Mishap | None, request_id: str
+        self, request: web.BaseRequest, name: str, mishap: Mishap | None, request_id: str
     ) -> web.Response:
         """What the caller gets when something went wrong on the way."""
         kind = mishap.kind if mishap else Kind.DROP
@@ -194,7 +196,7 @@ class Emulator:
     def _headers(self, request_id: str) -> dict[str, str]:
         return {"x-bce-request-id": request_id, "Date": formatdate(self.server_now_s, usegmt=True)}
 
-    def _check_signature(self, request: web.Request, raw_path: str, raw_query: str) -> None:
+    def _check_signature(self, request: web.BaseRequest, raw_path: str, raw_query: str) -> None:
         verdict = verify(
             request.headers.get("Authorization"),
             method=request.method,
@@ -207,7 +209,7 @@ class Emulator:
         if verdict is not Verdict.OK:
             raise auth_refusal(verdict, self.world.behaviour)
 
-    def _secret(self, request: web.Request) -> Callable[[str], Secret | None]:
+    def _secret(self, request: web.BaseRequest) -> Callable[[str], Secret | None]:
         given = request.headers.get("x-bce-security-token", "")
 
         def find(access_key_id: str) -> Secret | None:
@@ -218,7 +220,7 @@ class Emulator:
 
         return find
 
-    async def _control(self, request: web.Request, raw_path: str) -> web.Response:
+    async def _control(self, request: web.BaseRequest, raw_path: str) -> web.Response:
         match request.method, raw_path.removeprefix(CONTROL):
             case "GET", "stats":
                 outstanding = self.world.tasks.outstanding(self.server_now_s)
@@ -226,7 +228,7 @@ class Emulator:
             case "GET", "behaviour":
                 return _json(200, asdict(self.world.behaviour))
             case "POST", "behaviour":
-                return self._swap(await request.read(), reset="reset=1" in request.raw_path)
+                return self._swap(await request.content.read(), reset="reset=1" in request.raw_path)
             case _:
                 return _json(404, {"complaints": ["no such control"]})
 

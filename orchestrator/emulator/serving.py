@@ -70,7 +70,7 @@ class FileDoor:
             return web.Response(status=400)
         return web.Response(status=302, headers={"Location": target})
 
-    async def serve(self, request: web.Request, now_s: float, request_id: str) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest, now_s: float, request_id: str) -> web.StreamResponse:
         """GET or HEAD of a file."""
         raw_path, _, raw_query = request.raw_path.partition("?")
         uuid = unquote(raw_path.removeprefix(FILES)).partition("/")[0]
@@ -97,7 +97,7 @@ class FileDoor:
             self._open -= 1
 
     def _check_link(
-        self, request: web.Request, raw_path: str, raw_query: str, uuid: str, now_s: float
+        self, request: web.BaseRequest, raw_path: str, raw_query: str, uuid: str, now_s: float
     ) -> None:
         status = int(self._world.behaviour.link_refusal)
         query = dict(parse_query(raw_query))
@@ -122,7 +122,7 @@ class FileDoor:
             raise Refusal(status, "AccessDenied", "Access denied")
 
     async def _answer(
-        self, request: web.Request, task: Task, body: FileBody, request_id: str
+        self, request: web.BaseRequest, task: Task, body: FileBody, request_id: str
     ) -> web.StreamResponse:
         behaviour = self._world.behaviour
         size = await asyncio.to_thread(body.size_bytes) if body.costly else body.size_bytes()
@@ -157,7 +157,7 @@ class FileDoor:
 
     async def _send(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         response: web.StreamResponse,
         uuid: str,
         body: FileBody,
@@ -219,7 +219,7 @@ def _pieces(block: bytes, behaviour: Behaviour) -> Iterator[bytes]:
         yield block[at : at + size]
 
 
-def _span(request: web.Request, size: int, etag: str) -> tuple[int, int, int] | None:
+def _span(request: web.BaseRequest, size: int, etag: str) -> tuple[int, int, int] | None:
     """Start, end and status for the ``Range`` asked for; None when it cannot be satisfied."""
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
     if match is None or not (match[1] or match[2]):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from typing import Literal
 
 from orchestrator.emulator.account import Account, matching
@@ -59,6 +61,8 @@ class TaskDesk:
         self._kept_files: dict[str, Task] = {}
         self._unfinished: set[str] = set()
         self._due: list[tuple[float, str]] = []
+        self._delayed: list[tuple[float, int, TaskRequest]] = []
+        self._order = count()
         self._made = 0
         self._executors = Executors(_quota(behaviour))
         self._body = lru_cache(maxsize=32)(self._make_body)
@@ -71,6 +75,14 @@ class TaskDesk:
 
     def advance(self, now_s: float) -> None:
         """Starts and ends what is due."""
+        while self._delayed and self._delayed[0][0] <= now_s:
+            due_s, _, request = heapq.heappop(self._delayed)
+            self._finish(due_s)
+            with suppress(Refusal):  # nobody is left to be told
+                self._make(request, due_s)
+        self._finish(now_s)
+
+    def _finish(self, now_s: float) -> None:
         self._executors.advance(now_s, self._begin)
         while self._due and self._due[0][0] <= now_s:
             uuid = heapq.heappop(self._due)[1]
@@ -96,6 +108,13 @@ class TaskDesk:
     def create(self, request: TaskRequest, now_s: float) -> str:
         """Takes a task; returns its uuid."""
         self.advance(now_s)
+        return self._make(request, now_s)
+
+    def create_later(self, request: TaskRequest, due_s: float) -> None:
+        """Takes a task at a later moment, when its caller has long given up."""
+        heapq.heappush(self._delayed, (due_s, next(self._order), request))
+
+    def _make(self, request: TaskRequest, now_s: float) -> str:
         how = self._behaviour.create_repeated
         if request.name and how != "two-tasks":
             for task in self._tasks.values():
@@ -118,7 +137,7 @@ class TaskDesk:
         self._tasks[uuid] = Task(uuid, self._made, request, now_s, behaviour=self._behaviour)
         self._unfinished.add(uuid)
         self._executors.enqueue(uuid, now_s)
-        self.advance(now_s)
+        self._finish(now_s)
         self._witness.task_made(request.name, len(self._unfinished))
         return uuid
 

@@ -8,6 +8,7 @@ epoch seconds) that comes with every call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from orchestrator.emulator.account import Account, Logstore
@@ -17,7 +18,7 @@ from orchestrator.emulator.chance import Chance
 from orchestrator.emulator.mishap import Pace
 from orchestrator.emulator.moments import parse_moment
 from orchestrator.emulator.reading import Ask
-from orchestrator.emulator.refusal import invalid
+from orchestrator.emulator.refusal import Refusal, invalid
 from orchestrator.emulator.remote_task import TaskRequest
 from orchestrator.emulator.search import SearchError, parse_search
 from orchestrator.emulator.task_desk import TaskDesk
@@ -76,6 +77,15 @@ class World:
     def create_task(self, body: Mapping[str, object], now_s: float) -> str:
         """CreateDownloadTask; returns the uuid."""
         return self.tasks.create(self._task_request(body), now_s)
+
+    def create_task_unheard(self, body: Mapping[str, object], now_s: float) -> None:
+        """CreateDownloadTask whose reply is lost: the task is made now, or later if the switches say so."""
+        delay_s = self.behaviour.lost_reply_delay_s
+        with suppress(Refusal):  # nobody is told
+            if delay_s:
+                self.tasks.create_later(self._task_request(body), now_s + delay_s)
+            else:
+                self.create_task(body, now_s)
 
     def ask(self, wish: Mapping[str, str], store: str, now_s: float) -> Ask:
         """What a query, histogram or pull is about, from its query parameters."""
