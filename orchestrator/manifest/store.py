@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -174,9 +175,12 @@ class SqliteReader:
     async def _ledger_page(self, job: str, after_s: int) -> LedgerPage:
         return await self._ask(lambda connection: ledger_page(connection, job, after_s))
 
-    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise StorageError("this manifest was closed", hint="open it again")
+
+    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._refuse_closed()
         return await _finish(self._executor, lambda: self._source.run(work))
 
 
@@ -197,6 +201,7 @@ class SqliteManifest(SqliteReader):
         """Returns when ``changes`` are on disk, or raises and none of them are. Cancelled, it still finishes,
         then raises CancelledError: what was handed over is either wholly there or failed, never half. Raises
         ValueError, before anything is written, for a slice that carries another slice's remote task."""
+        self._refuse_closed()
         self._boundary.reached("manifest.commit.before")
         await self._write(lambda connection: apply.write_changes(connection, changes))
         self._boundary.reached("manifest.commit.after")
@@ -329,6 +334,24 @@ async def open_reader(
         executor.shutdown(wait=False)
 
 
+class _Kept(_Writable):
+    """The connection belongs to the ``MemoryManifest``: closing a writer, or its death, leaves it open."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: threading.Lock) -> None:
+        super().__init__(connection, "in memory")
+        self._lock = lock
+        self.retired = False
+
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            if self.retired:
+                raise StorageError("this manifest was reopened by somebody else")
+            return super().run(work)
+
+    def close(self) -> None:
+        """Nothing is lost."""
+
+
 class MemoryManifest:
     """A manifest in memory that outlives its users: whoever crashes, ``reopen`` finds the last commit and
     nothing later."""
@@ -336,28 +359,21 @@ class MemoryManifest:
     def __init__(self, connection: sqlite3.Connection, manifest_id: str) -> None:
         self._connection = connection
         self._manifest_id = manifest_id
-        self._current: SqliteManifest | None = None
+        self._lock = threading.Lock()
+        self._source = _Kept(connection, self._lock)
 
     def reopen(self, boundary: Boundary | None = None) -> SqliteManifest:
-        """A writer on the committed state. The writer given before is closed: what survived of a crash cannot
-        write on."""
-        if self._current is not None:
-            self._current._closed = True  # noqa: SLF001  a dead process runs no clean-up, so no `close` either
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        source = _Kept(self._connection, "in memory")
-        self._current = SqliteManifest(source, self._manifest_id, _executor(), boundary)
-        return self._current
+        """A writer on the committed state. The writer given before answers no more: what survived of a crash
+        cannot write on."""
+        with self._lock:
+            self._source.retired = True
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._source = _Kept(self._connection, self._lock)
+        return SqliteManifest(self._source, self._manifest_id, _executor(), boundary)
 
     def close(self) -> None:
         self._connection.close()
-
-
-class _Kept(_Writable):
-    """The connection belongs to the ``MemoryManifest``: closing a writer leaves it open."""
-
-    def close(self) -> None:
-        """Nothing is lost."""
 
 
 def open_memory(*, now: Callable[[], float], new_id: Callable[[], str]) -> MemoryManifest:
