@@ -16,7 +16,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import typer.core
+import typer.main
+
 from orchestrator import errors
+from orchestrator.cli.parse import app
 from orchestrator.core.jobfile_notyet import NOT_YET
 from orchestrator.core.jobkeys import KEYS, SECTIONS, Key, Kind
 from orchestrator.core.lifecycle import TABLE
@@ -271,11 +275,60 @@ def in_toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def commands_page() -> str:
+    """Every command with its usage, help and options, as the command line itself says them."""
+    shown = [command for command in commands() if not command.hidden]
+    rows = [(f"[`{c.name}`](#{c.name})", (c.help or "").partition("\n")[0]) for c in shown]
+    chapters = "\n".join(chapter(command) for command in shown)
+    return f"""# Commands
+
+`orchestrator COMMAND [OPTIONS]`, or `python -m orchestrator`. stdout carries results only; logs and progress
+go to stderr. What the process says when it ends: [errors.md](errors.md).
+
+{table(("command", "does"), rows)}
+
+{chapters}"""
+
+
+def commands() -> list[typer.core.TyperCommand]:
+    """Every command in the order of the command line's own help."""
+    group = typer.main.get_command(app)
+    found = group.commands.values() if isinstance(group, typer.core.TyperGroup) else [group]
+    return [command for command in found if isinstance(command, typer.core.TyperCommand)]
+
+
+def chapter(command: typer.core.TyperCommand) -> str:
+    """One command: usage, help, arguments and options."""
+    context = command.make_context(f"orchestrator {command.name}", [], resilient_parsing=True)
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    rows = [(f"`{record[0]}`", record[1]) for record in records if record]
+    return f"""## {command.name}
+
+```
+{context.command_path} {" ".join(command.collect_usage_pieces(context))}
+```
+
+{as_markdown(command.help or "")}
+
+{table(("option", "meaning"), rows)}
+"""
+
+
+def as_markdown(help_text: str) -> str:
+    """Help as typed in the terminal: a paragraph behind the mark ``\\b`` keeps its line breaks."""
+    paragraphs = inspect.cleandoc(help_text).split("\n\n")
+    return "\n\n".join(
+        "```\n" + text.removeprefix("\b\n") + "\n```" if text.startswith("\b") else text
+        for text in paragraphs
+    )
+
+
 PAGES: list[tuple[str, Callable[[], str]]] = [
     ("errors.md", errors_page),
     ("reasons.md", reasons_page),
     ("states.md", states_page),
     ("job-file.md", job_file_page),
+    ("cli.md", commands_page),
 ]
 
 
