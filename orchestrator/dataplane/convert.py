@@ -135,6 +135,9 @@ class Rewriting:
             self._dater_chosen = True
         if self._dater is None:
             return region, count_rows(region, served)
+        proven = self._dater.all_inside(region, self._keep)
+        if proven is not None:
+            return region, proven
         seconds = self._dater.seconds(region)
         start_s, end_s = self._keep.start_s, self._keep.end_s
         inside = [second is not None and start_s <= second < end_s for second in seconds]

@@ -140,7 +140,7 @@ class _Lines:
         if not cut:
             self._keep(plain)
             return b""
-        region = b"".join((*self._rest, plain[:cut])) if self._rest else plain[:cut]
+        region = b"".join((*self._rest, memoryview(plain)[:cut]))
         self._rest, self._rest_bytes = [], 0
         self._keep(plain[cut:])
         return region
