@@ -50,6 +50,7 @@ NEVER_EXPIRES: Final = -1
 """Expiry of a presigned link without end (bls-api.md 8)."""
 
 _DEFAULT_HEADERS: Final = frozenset({"host", "content-length", "content-type", "content-md5"})
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _AUTHORIZATION = re.compile(
     r"(?P<prefix>bce-auth-v1/(?P<key>[^/\s]+)/(?P<stamp>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
     r"/(?P<expiry>-1|[0-9]{1,10}))/(?P<headers>[^/\s]*)/(?P<signature>[0-9a-f]{64})"
@@ -94,6 +95,8 @@ class Authorization:
 def encode(text: str, *, keep_slash: bool = False) -> str:
     """Percent-encode the UTF-8 bytes of ``text`` in upper-case hex, except ``A-Z a-z 0-9 - . _ ~`` and, if
     asked, ``/``."""
+    if _UNRESERVED.fullmatch(text):  # most names and values: an order of magnitude cheaper than quoting
+        return text
     return quote(text, safe="/" if keep_slash else "", errors="surrogateescape")
 
 

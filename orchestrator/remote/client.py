@@ -297,6 +297,10 @@ class BlsClient:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + TOTAL_S
+        try:
+            return await attempt()  # outside of tenacity, whose machinery costs more than signing does
+        except _PASSING as fault:
+            first: list[ServiceError] = [fault]
         rng = self._session.rng
 
         def wait_s(state: RetryCallState) -> float:
@@ -327,7 +331,14 @@ class BlsClient:
             sleep=asyncio.sleep,
             reraise=True,
         )
-        return await retrying(attempt)
+
+        async def again() -> T:
+            # The first call of this function only tells tenacity of the attempt that was made without it.
+            if first:
+                raise first.pop()
+            return await attempt()
+
+        return await retrying(again)
 
     def _create_refused(self, answer: Answer, call: str) -> ServiceError:
         """What a create without success means: Throttled or Refused when it proves that nothing was made."""
