@@ -1,0 +1,66 @@
+"""Which jobs, and which part of their windows, is this call about?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from orchestrator.core.complaint import nearest
+from orchestrator.core.job import Job, JobFile
+from orchestrator.core.jobfile import parse_moment
+from orchestrator.core.window import Window
+from orchestrator.errors import UsageError
+from orchestrator.settings import zone
+
+__all__ = ["select"]
+
+
+def select(
+    job_file: JobFile, names: Sequence[str] = (), *, from_: str = "", to: str = "", now_s: float
+) -> JobFile:
+    """``job_file`` with the asked jobs only, their windows narrowed to ``[from_, to)``.
+
+    ``names`` may hold ``*`` and ``?``; without any, every enabled job is meant, and one that is not enabled
+    only when it is named in full. Times are written as in a job file; naive ones are in each job's timezone.
+    Raises UsageError for a name that fits no job and for times that do not lie in a selected job's window.
+    """
+    jobs = [job for job in job_file.jobs if _is_meant(job, names)]
+    for name in names:
+        if not any(fnmatchcase(job.name, name) for job in job_file.jobs):
+            known = [job.name for job in job_file.jobs]
+            guess = nearest(name, known)
+            hint = f"did you mean {guess}?" if guess else f"its jobs are: {', '.join(known)}"
+            raise UsageError(f"{job_file.path}: no job fits --job {name}", hint=hint)
+    if not jobs:
+        raise UsageError(
+            f"{job_file.path}: no job is enabled", hint="set enabled = true, or name one with --job"
+        )
+    if from_ or to:
+        jobs = [_narrowed(job, from_, to, now_s) for job in jobs]
+    return replace(job_file, jobs=tuple(jobs))
+
+
+def _is_meant(job: Job, names: Sequence[str]) -> bool:
+    if not names:
+        return job.enabled
+    return job.name in names or (job.enabled and any(fnmatchcase(job.name, name) for name in names))
+
+
+def _narrowed(job: Job, from_: str, to: str, now_s: float) -> Job:
+    zone_of_job = zone(job.timezone)
+    if zone_of_job is None:  # the job file was read with it, so it exists
+        raise UsageError(f"job {job.name}: the time zone {job.timezone} cannot be found any more")
+    if job.window is None:
+        raise UsageError(f"job {job.name} has nothing due yet", hint="leave --from and --to out")
+    start_s = parse_moment(from_, zone_of_job, now_s) if from_ else job.window.start_s
+    end_s = parse_moment(to, zone_of_job, now_s) if to else job.window.end_s
+    if end_s <= start_s:
+        raise UsageError(f"job {job.name}: --to must lie after --from")
+    asked = Window(start_s, end_s)
+    if not job.window.holds(asked):
+        raise UsageError(
+            f"job {job.name}: {asked!r} does not lie in its window {job.window!r}",
+            hint="narrow --from and --to, choose jobs with --job, or change `from` and `to` in the job file",
+        )
+    return replace(job, window=asked, due_until_s=asked.end_s)

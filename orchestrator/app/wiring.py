@@ -1,0 +1,194 @@
+"""Which implementation stands behind which port? A job file becomes a room and one context per job.
+
+One gate for all services, because the ceilings of ``[limits]`` hold for all signed calls together; one
+session, client and credential source per service; one destination per folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
+from orchestrator.core.signing import Credentials
+from orchestrator.dataplane.destination import FolderDestination
+from orchestrator.dataplane.inline import InlineDataPlane
+from orchestrator.engine.context import JobContext, Room, StopSignal
+from orchestrator.engine.gate import RequestGate
+from orchestrator.errors import CredentialsError, UsageError
+from orchestrator.ports.control import Observer
+from orchestrator.ports.store import ManifestWriter
+from orchestrator.ports.time import Clock, Rng
+from orchestrator.remote.client import BlsClient
+from orchestrator.remote.credentials import CredentialSource, find_credentials
+from orchestrator.remote.files import HttpFileSource
+from orchestrator.remote.proxies import Proxies
+from orchestrator.remote.session import Session
+from orchestrator.settings import home_folder, zone
+
+__all__ = ["House", "NoBoundary", "Outside", "furnished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a call brings along: clocks and chance, who watches, how it is stopped, and who must be told of
+    secrets."""
+
+    environment: Mapping[str, str]
+    clock: Clock
+    rng: Rng
+    observer: Observer
+    stop: StopSignal = field(default_factory=StopSignal)
+    remember_secrets: Callable[..., None] = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A job file made ready to run."""
+
+    contexts: tuple[JobContext, ...]
+    room: Room
+
+
+class NoBoundary:
+    """The Boundary port in production: nothing happens at a fault point."""
+
+    def reached(self, name: str) -> None:
+        """Go on."""
+
+
+@asynccontextmanager
+async def furnished(
+    job_file: JobFile, manifest: ManifestWriter, outside: Outside, *, offline: bool = False
+) -> AsyncIterator[House]:
+    """The house of ``job_file`` for as long as the context lasts; connections are closed with it.
+
+    Contacts nobody yet. ``offline`` looks for no credentials: whatever asks the service then fails. Raises
+    CredentialsError when a service's credentials cannot be found, UsageError for proxies, certificates and
+    destinations that cannot be used.
+    """
+    async with AsyncExitStack() as cleanup:
+        gate = RequestGate(
+            requests_per_s=job_file.limits.requests_per_s, queries=job_file.limits.queries, rng=outside.rng
+        )
+        proxies = Proxies.from_environment(outside.environment)
+        clients = {
+            service: _client(
+                service,
+                _NoKeys() if offline else _keys(service, job_file, outside),
+                gate,
+                proxies,
+                outside,
+                cleanup,
+            )
+            for service in dict.fromkeys(job.service for job in job_file.jobs)
+        }
+        files = HttpFileSource(proxies=proxies, ca_file=_one_ca_file(clients), gate=gate)
+        cleanup.push_async_callback(files.close)
+        data_plane = InlineDataPlane(files)
+        cleanup.push_async_callback(data_plane.close)
+        destinations = {
+            spec: FolderDestination(spec.url)
+            for spec in dict.fromkeys(_destination(job) for job in job_file.jobs)
+        }
+        room = Room(
+            manifest=manifest,
+            data_plane=data_plane,
+            clock=outside.clock,
+            rng=outside.rng,
+            observer=outside.observer,
+            boundary=NoBoundary(),
+            limits=job_file.limits,
+            requests=lambda: gate.counts,
+            stop=outside.stop,
+        )
+        contexts = tuple(
+            _context(job, clients[job.service], destinations[_destination(job)]) for job in job_file.jobs
+        )
+        yield House(contexts, room)
+
+
+def _context(job: Job, client: BlsClient, destination: FolderDestination) -> JobContext:
+    found = zone(job.timezone)
+    if found is None:
+        raise UsageError(f"job {job.name}: the time zone {job.timezone} cannot be found any more")
+    return JobContext(job, found, tasks=client, counts=client, meta=client, destination=destination)
+
+
+def _client(
+    service: ServiceSpec,
+    credentials: CredentialSource,
+    gate: RequestGate,
+    proxies: Proxies,
+    outside: Outside,
+    cleanup: AsyncExitStack,
+) -> BlsClient:
+    session = Session(
+        service, credentials=credentials, gate=gate, clock=outside.clock, rng=outside.rng, proxies=proxies
+    )
+    cleanup.push_async_callback(session.close)
+    return BlsClient(session, observer=outside.observer)
+
+
+def _keys(service: ServiceSpec, job_file: JobFile, outside: Outside) -> CredentialSource:
+    source = find_credentials(
+        service.credentials,
+        environment=outside.environment,
+        home=Path(home_folder()),
+        folder=Path(job_file.path).parent,
+        clock=outside.clock,
+    )
+    return _Remembered(source, outside.remember_secrets)
+
+
+class _NoKeys:
+    """The credential source of what never asks the service."""
+
+    name = "none"
+
+    async def current(self) -> Credentials:
+        raise CredentialsError("this command works without the service and has no credentials")
+
+    def invalidate(self, used: Credentials) -> None:
+        """There are none."""
+
+
+class _Remembered:
+    """A credential source whose secrets are told to whoever redacts, each time they are read."""
+
+    def __init__(self, source: CredentialSource, remember: Callable[..., None]) -> None:
+        self._source = source
+        self._remember = remember
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    async def current(self) -> Credentials:
+        found = await self._source.current()
+        token = found.security_token
+        self._remember(found.secret_access_key.reveal(), token.reveal() if token else "")
+        return found
+
+    def invalidate(self, used: Credentials) -> None:
+        self._source.invalidate(used)
+
+
+def _destination(job: Job) -> DestinationSpec:
+    if job.destination is None:
+        raise UsageError(f"job {job.name} has no destination", hint="name a folder in `destination`")
+    return job.destination
+
+
+def _one_ca_file(clients: Mapping[ServiceSpec, BlsClient]) -> str:
+    """Files come over one connection pool, so every service that names certificates must name the same
+    ones."""
+    named = {service.ca_file for service in clients if service.ca_file}
+    if len(named) > 1:
+        raise UsageError(
+            f"services name different ca_files: {', '.join(sorted(named))}",
+            hint="put all certificates into one PEM file",
+        )
+    return named.pop() if named else ""

@@ -1,0 +1,197 @@
+"""What does each command do? Read the job file, ask the house, hand the answer to print or document.
+
+Commands that judge a window (run, status, gaps, verify) exit with what they find; those that only show exit
+0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.app.library import verification
+from orchestrator.app.reading import JobStatus, Told, job_status, manifest_to_read, story_of
+from orchestrator.cli import results, values
+from orchestrator.cli.checking import chosen, read_job_file
+from orchestrator.cli.ending import Stage
+from orchestrator.cli.outfile import Outfile
+from orchestrator.core.job import JobFile
+from orchestrator.core.report import Gap
+from orchestrator.errors import ExitCode
+from orchestrator.ports.store import ManifestReader
+
+if TYPE_CHECKING:
+    from orchestrator.engine.audit import VerifyReport
+
+__all__ = ["gaps", "manifest", "plan", "status", "story", "verify"]
+
+
+def plan(stage: Stage) -> int:
+    """Show what a run would do. Raises CredentialsError and ServiceError: counting asks the service."""
+    from orchestrator.cli.watching import logged
+
+    job_file = chosen(stage)
+
+    async def planned() -> int:
+        from orchestrator.app.library import planning
+        from orchestrator.engine.plan import plan as plan_all
+
+        with logged(stage) as outside:
+            async with planning(job_file, outside) as house:
+                plans = await plan_all(house.contexts, house.room)
+        nothing_to_do = all(not item.slices for item in plans)
+        if stage.document:
+            stage.document.stream("jobs", (values.plan_json(item) for item in plans))
+            stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
+        else:
+            results.show_plan(stage.out, plans, job_file.jobs)
+        return ExitCode.COMPLETE
+
+    return asyncio.run(planned())
+
+
+def status(stage: Stage) -> int:
+    """Show how far each job is, from the manifest alone."""
+    job_file = chosen(stage)
+    statuses, gaps_found = asyncio.run(_looked_up(job_file))
+    code = _exit_of(gaps_found)
+    owner = _owner(job_file)
+    if stage.document:
+        stage.document.put("run", owner)
+        stage.document.stream("jobs", (values.status_json(item) for item in statuses))
+        stage.document.end(code, complete=not gaps_found, settled_to=_settled_to(statuses))
+    else:
+        results.show_status(stage.out, statuses, owner)
+    return code
+
+
+def gaps(stage: Stage) -> int:
+    """List what is not proven stored, from the manifest alone."""
+    job_file = chosen(stage)
+    statuses, gaps_found = asyncio.run(_looked_up(job_file))
+    code = _exit_of(gaps_found)
+    if stage.document:
+        stage.document.stream("gaps", (values.gap_json(gap) for gap in gaps_found))
+        stage.document.end(code, complete=not gaps_found, settled_to=_settled_to(statuses))
+    else:
+        results.show_gaps(stage.out, gaps_found, {job.name: job.timezone for job in job_file.jobs})
+    return code
+
+
+def manifest(stage: Stage, *, format: str, output: str) -> int:
+    """Print the ledger in ``format``, to stdout or to the file ``output``."""
+    job_file = chosen(stage)
+    names = [job.name for job in job_file.jobs] if stage.asked.jobs else []
+
+    async def printed() -> None:
+        async with manifest_to_read(job_file.manifest) as reader:
+            if stage.document:
+                await stage.document.stream_async("rows", _ledger_values(reader, names))
+            elif output:
+                await _write_file(output, _ledger_chunks(reader, names, format))
+            elif format == "table":
+                await results.show_ledger(stage.out, reader.ledger(names))
+            else:
+                async for text in _ledger_chunks(reader, names, format):
+                    stage.out.write(text)
+                    if stage.out.broken:
+                        break
+
+    asyncio.run(printed())
+    if stage.document:
+        stage.document.end(ExitCode.COMPLETE, complete=True)
+    return ExitCode.COMPLETE
+
+
+def story(stage: Stage, wanted: str) -> int:
+    """Tell the journal of the slice meant by ``wanted``."""
+    job_file = read_job_file(stage)
+
+    async def told() -> Told:
+        async with manifest_to_read(job_file.manifest) as reader:
+            return await story_of(job_file, wanted, reader)
+
+    found = asyncio.run(told())
+    if stage.document:
+        stage.document.put("slice", values.slice_json(found.slice))
+        stage.document.stream("story", (values.line_json(line) for line in found.lines))
+        stage.document.end(ExitCode.COMPLETE, complete=True)
+    else:
+        timezone = next((job.timezone for job in job_file.jobs if job.name == found.slice.job), "UTC")
+        results.show_story(stage.out, found, timezone)
+    return ExitCode.COMPLETE
+
+
+def verify(stage: Stage, *, quick: bool, mark: bool) -> int:
+    """Hold the stored files against the ledger."""
+    from orchestrator.cli.watching import logged
+
+    job_file = chosen(stage)
+
+    async def verified() -> VerifyReport:
+        with logged(stage) as outside:
+            return await verification(job_file, outside, quick=quick, mark=mark, wait_s=stage.asked.wait_s)
+
+    report = asyncio.run(verified())
+    if stage.document:
+        stage.document.put("files_checked", report.files_checked)
+        stage.document.put("bytes_checked", report.bytes_checked)
+        stage.document.stream("findings", (values.finding_json(item) for item in report.findings))
+        stage.document.end(report.exit, complete=not report.findings)
+    else:
+        results.show_verify(stage.out, report, marked=mark)
+    return int(report.exit)
+
+
+async def _looked_up(job_file: JobFile) -> tuple[list[JobStatus], list[Gap]]:
+    from orchestrator.engine.audit import gaps_of
+
+    async with manifest_to_read(job_file.manifest) as reader:
+        statuses = [await job_status(job, reader) for job in job_file.jobs]
+        found = [gap for job in job_file.jobs for gap in await gaps_of(job, reader, None, job_file.path)]
+    return statuses, [gap for gap in found if gap.accepted is None]
+
+
+def _exit_of(found: Sequence[Gap]) -> int:
+    if not found:
+        return ExitCode.COMPLETE
+    return ExitCode.INCOMPLETE if any(gap.mendable for gap in found) else ExitCode.UNMENDABLE
+
+
+def _settled_to(statuses: Sequence[JobStatus]) -> int | None:
+    """Up to where every job is proven stored; None when one of them has not begun."""
+    settled = [item.settled_to for item in statuses]
+    known = [at_s for at_s in settled if at_s is not None]
+    return min(known) if known and len(known) == len(settled) else None
+
+
+def _owner(job_file: JobFile) -> dict[str, Any] | None:
+    from orchestrator.manifest.lock import owner
+
+    held = owner(job_file.manifest)
+    return None if held is None else {"host": held.host, "pid": held.pid, "since": held.since}
+
+
+async def _ledger_values(reader: ManifestReader, names: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    from orchestrator.manifest.export import cells
+
+    async for row in reader.ledger(names):
+        yield cells(row)
+
+
+async def _ledger_chunks(reader: ManifestReader, names: Sequence[str], format: str) -> AsyncIterator[str]:
+    from orchestrator.manifest.export import ledger_text
+
+    async for chunk in ledger_text(reader.ledger(names), format):
+        yield chunk.decode("utf-8", "surrogateescape")
+
+
+async def _write_file(path: str, chunks: AsyncIterator[str]) -> None:
+    file = Outfile(path)
+    try:
+        async for text in chunks:
+            file.write(text)
+        file.finish()
+    finally:
+        file.discard()

@@ -1,0 +1,61 @@
+"""Which job file is meant, and is it valid? The part every command begins with, and all that ``check`` does.
+
+Nothing is contacted and nothing created here; little is imported, because ``check`` is to answer at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.app.library import JobFile, load
+from orchestrator.app.selection import select
+from orchestrator.cli import results, values
+from orchestrator.clock import SystemClock
+from orchestrator.core import job as core_job
+from orchestrator.errors import ExitCode
+from orchestrator.settings import environment
+
+if TYPE_CHECKING:
+    from orchestrator.cli.ending import Stage
+
+__all__ = ["check", "chosen", "read_job_file"]
+
+DEFAULT_JOBS = "jobs.toml"
+
+
+def read_job_file(stage: Stage) -> JobFile:
+    """The job file the command line names, its secrets known to whoever redacts, its log file's place
+    settled."""
+    asked = stage.asked
+    path = asked.jobs_path or environment().get("ORCHESTRATOR_JOBS") or DEFAULT_JOBS
+    job_file = load(path, manifest=asked.manifest or None)
+    stage.redaction.add(*job_file.redactions)
+    if stage.log_path is None:
+        beside = Path(job_file.manifest)
+        stage.log_path = beside.with_name(f"{beside.stem if beside.suffix == '.db' else beside.name}.log")
+    return job_file
+
+
+def chosen(stage: Stage) -> core_job.JobFile:
+    """The job file narrowed to what ``--job``, ``--from`` and ``--to`` ask for."""
+    asked = stage.asked
+    job_file = read_job_file(stage)
+    return select(job_file, asked.jobs, from_=asked.from_, to=asked.to, now_s=SystemClock().now())
+
+
+def check(stage: Stage) -> int:
+    """Show every job with its window; nothing is contacted."""
+    job_file = read_job_file(stage)
+    if stage.asked.jobs:
+        shown: core_job.JobFile = select(job_file, stage.asked.jobs, now_s=SystemClock().now())
+    else:
+        shown = job_file
+    if stage.document:
+        stage.document.put("path", job_file.path)
+        stage.document.put("manifest", job_file.manifest)
+        stage.document.stream("jobs", (values.job_json(job) for job in shown.jobs))
+        stage.document.end(ExitCode.COMPLETE, complete=True)
+    else:
+        results.show_check(stage.out, shown)
+    return ExitCode.COMPLETE

@@ -1,0 +1,115 @@
+"""How does a command end? Every way out becomes an exit code, one clear block on stderr, and a whole
+document.
+
+What is raised on purpose is explained to the person; what is not is a defect of ours, and its traceback goes
+to the log file only. Secrets known by then are masked in both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.cli.asked import Asked
+from orchestrator.cli.document import Document, error_value
+from orchestrator.cli.outfile import Outfile, Sink
+from orchestrator.cli.stdout import Stdout
+from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.logs import Redaction, clean
+
+__all__ = ["Stage", "complain", "ended"]
+
+
+@dataclass(slots=True)
+class Stage:
+    """What every command stands on: where results go, what must not be shown, where a traceback would go."""
+
+    asked: Asked
+    out: Stdout = field(default_factory=Stdout)
+    redaction: Redaction = field(default_factory=Redaction)
+    log_path: Path | None = None
+    document: Document | None = None
+    """Set when ``--json`` or ``--report`` was asked for."""
+    report: Outfile | None = None
+
+    def __post_init__(self) -> None:
+        sinks: list[Sink] = [self.out] if self.asked.json else []
+        if self.asked.report:
+            self.report = Outfile(self.asked.report)
+            sinks.append(self.report)
+        if sinks:
+            self.document = Document(self.asked.command, *sinks)
+        if self.asked.log_file:
+            self.log_path = Path(self.asked.log_file)
+
+
+Command = Callable[[Stage], int]
+
+
+def ended(asked: Asked, command: Command) -> int:
+    """Run ``command`` to its end, whatever that is, and give the exit code."""
+    stage = Stage(asked)
+    try:
+        code = command(stage)
+        stage.out.flush()
+        _keep_report(stage)
+    except OrchestratorError as error:
+        code = int(error.exit_code)
+        _say_last(stage, code, error)
+    except KeyboardInterrupt:
+        code = int(ExitCode.INTERRUPTED)
+        _say_last(stage, code, _Interrupted())
+    except Exception as error:  # noqa: BLE001  the last border: everything unknown is a defect, told once
+        code = int(ExitCode.BUG)
+        _say_last(stage, code, _defect(stage, error))
+    return code
+
+
+def complain(redact: Callable[[str], str], message: str, hint: str = "", request_id: str = "") -> None:
+    """One block on stderr: what happened and where, how to mend it, and the service's own record of it."""
+    lines = [f"error: {message}"]
+    if hint:
+        lines.append(f"  how to mend it: {hint}")
+    if request_id:
+        lines.append(f"  request id: {request_id}")
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr leaves the exit code to speak
+        print(redact("\n".join(lines)), file=sys.stderr, flush=True)
+
+
+class _Interrupted(OrchestratorError):
+    code = "interrupted"
+    exit_code = ExitCode.INTERRUPTED
+    default_hint = "nothing was left half done; the same command may be given again"
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")
+
+
+def _say_last(stage: Stage, code: int, error: OrchestratorError) -> None:
+    complain(stage.redaction, error.message, error.hint, error.request_id)
+    if stage.document is not None and not stage.document.ended:
+        cleaned = clean(error_value(error), stage.redaction)
+        with contextlib.suppress(OrchestratorError):  # stdout itself may be what failed
+            stage.document.end(code, error=cleaned)
+            _keep_report(stage)
+    if stage.report is not None:
+        stage.report.discard()
+
+
+def _keep_report(stage: Stage) -> None:
+    if stage.report is not None:
+        stage.report.finish()
+
+
+def _defect(stage: Stage, error: Exception) -> OrchestratorError:
+    from orchestrator.clock import SystemClock
+    from orchestrator.logs import note_exception
+
+    path = stage.log_path or Path(tempfile.gettempdir()) / "orchestrator.log"
+    noted = note_exception(path, error, stage.redaction, SystemClock().now())
+    where = f"the traceback is in {path}" if noted else "and no log file could be written"
+    return OrchestratorError(f"a defect of this program ({type(error).__name__}): {where}")

@@ -1,0 +1,219 @@
+"""What does each command show a person on stdout?"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.print import (
+    bytes_text,
+    moment_text,
+    print_stream,
+    print_table,
+    span_text,
+    window_text,
+)
+from orchestrator.cli.stdout import Stdout
+from orchestrator.core.window import iso_utc
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.app.reading import JobStatus, Told
+    from orchestrator.core.job import Job, JobFile
+    from orchestrator.core.report import Gap, JobPlan, Report
+    from orchestrator.engine.audit import VerifyReport
+    from orchestrator.ports.store import LedgerRow
+
+__all__ = [
+    "LEDGER_HEAD",
+    "ledger_cells",
+    "show_check",
+    "show_gaps",
+    "show_ledger",
+    "show_plan",
+    "show_run",
+    "show_status",
+    "show_story",
+    "show_verify",
+]
+
+LEDGER_HEAD = ("job", "window (UTC)", "state", "attempt", "lines", "bytes", "evidence", "remote task", "file")
+
+
+def show_check(out: Stdout, job_file: JobFile) -> None:
+    """Every job with its resolved window, then the verdict on the file."""
+    for job in job_file.jobs:
+        identity = job.identity
+        out.line(f"{job.name}{'' if job.enabled else '  (not enabled)'}")
+        out.line(f"  window       {window_text(job.window, job.timezone)}")
+        stream = f", log stream {identity.logstream}" if identity.logstream else ""
+        out.line(f"  from         {identity.project}/{identity.logstore}{stream} at {job.service.endpoint}")
+        out.line(f"  query        {identity.query}")
+        out.line(f"  to           {job.destination.url if job.destination else job.file_dir}")
+    jobs = len(job_file.jobs)
+    out.line(f"{job_file.path} is valid: {jobs} job{'s' if jobs != 1 else ''}, manifest {job_file.manifest}")
+
+
+def show_plan(out: Stdout, plans: Sequence[JobPlan], jobs: Sequence[Job]) -> None:
+    """Every slice a run would ask for, with the sums under each job."""
+    zones = {job.name: job.timezone for job in jobs}
+    for plan in plans:
+        timezone = zones.get(plan.job, "UTC")
+        out.line(f"{plan.job}  {window_text(plan.window, timezone)}")
+        if not plan.slices:
+            out.line("  nothing to do: the manifest holds all of it")
+        rows = [
+            (
+                f"  {moment_text(item.window.start_s, timezone)}",
+                moment_text(item.window.end_s, timezone),
+                item.logstream,
+                item.lines if item.lines is not None else "unknown",
+            )
+            for item in plan.slices
+        ]
+        if rows:
+            print_table(out, ("  from", "to", "log stream", "lines"), rows, right=(3,))
+        takes = "unknown" if plan.duration_s is None else f"about {span_text(plan.duration_s)}"
+        lines = "unknown" if plan.lines is None else f"{plan.lines:,}"
+        out.line(
+            f"  {len(plan.slices):,} slices, {lines} lines, about {plan.requests:,} requests, time {takes};"
+            f" planning took {plan.planning_requests:,} requests"
+        )
+
+
+def show_run(out: Stdout, report: Report, jobs: Sequence[Job]) -> None:
+    """One line per job, the gaps, and the verdict last."""
+    zones = {job.name: job.timezone for job in jobs}
+    rows = [
+        (
+            job.job,
+            "complete" if job.complete else f"incomplete (exit {int(job.exit)})",
+            job.lines,
+            job.files,
+            bytes_text(job.bytes_stored),
+            bytes_text(job.bytes_fetched),
+            job.remote_tasks_created,
+        )
+        for job in report.jobs
+    ]
+    if rows:
+        head = ("job", "state", "lines", "files", "stored", "fetched now", "remote tasks now")
+        print_table(out, head, rows, right=(2, 3, 4, 5, 6))
+    for job in report.jobs:
+        out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
+    show_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, say_none=False)
+    requests = sum(report.requests.values())
+    out.line(f"{_verdict(report.exit)}; {span_text(report.duration_s)}, {requests:,} requests")
+
+
+def _verdict(code: int) -> str:
+    return {
+        ExitCode.COMPLETE: "complete: every asked window is proven stored",
+        ExitCode.INCOMPLETE: "incomplete: run again, what is done is kept",
+        ExitCode.INTEGRITY: "incomplete: stored files or counts do not agree, see the gaps",
+        ExitCode.REFUSED: "incomplete: the service refuses",
+        ExitCode.STORAGE: "stopped: local storage; what is done is kept",
+        ExitCode.UNMENDABLE: "incomplete, and no further run can mend what is left",
+        ExitCode.INTERRUPTED: "interrupted and drained: run again, what is done is kept",
+    }.get(ExitCode(code), f"ended with exit {int(code)}")
+
+
+def show_gaps(out: Stdout, gaps: Sequence[Gap], zones: dict[str, str], *, say_none: bool = True) -> None:
+    """Three lines per gap: where, why, how to mend it."""
+    if not gaps:
+        if say_none:
+            out.line("no gaps: every asked window is proven stored")
+        return
+    for gap in gaps:
+        mendable = "another run can mend it" if gap.mendable else "no run can mend it"
+        stream = "" if gap.logstream in ("*", "") else f", log stream {gap.logstream}"
+        out.line(f"gap in {gap.job}{stream}: {window_text(gap.window, zones.get(gap.job, 'UTC'))}")
+        out.line(f"  {gap.reason}; {mendable}" + (f"; accepted: {gap.accepted}" if gap.accepted else ""))
+        out.line(f"  {gap.mend}")
+
+
+def show_status(out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, object] | None) -> None:
+    """A paragraph per job, then who holds the manifest."""
+    for status in statuses:
+        job, counts = status.job, status.counts
+        out.line(f"{job.name}  {100 * status.share:.1f} % covered" + ("" if status.missing else ", complete"))
+        out.line(f"  window       {window_text(job.window, job.timezone)}")
+        if status.settled_to is not None:
+            out.line(f"  without hole to {moment_text(status.settled_to, job.timezone)}")
+        states = ", ".join(f"{count:,} {state.value}" for state, count in counts.slices.items() if count)
+        out.line(f"  slices       {states or 'none yet'}")
+        stored = f"{counts.lines:,} lines, {counts.files:,} files, {bytes_text(counts.stored_bytes)}"
+        out.line(f"  stored       {stored}")
+        failed = sum(count for state, count in counts.slices.items() if state.value == "failed")
+        if failed:
+            out.line(f"  failures     {failed:,}; `orchestrator gaps` says why")
+        out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
+        if status.next_due_at is not None:
+            out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
+    if owner is None:
+        out.line("no run in progress")
+    else:
+        out.line(f"run in progress: process {owner['pid']} on {owner['host']} since {owner['since']}")
+
+
+def ledger_cells(row: LedgerRow) -> tuple[object, ...]:
+    """The columns of ``LEDGER_HEAD``."""
+    return (
+        row.job,
+        f"{iso_utc(row.slice_start)} to {iso_utc(row.slice_end)}",
+        row.state,
+        row.attempt,
+        row.stored_rows,
+        row.stored_bytes,
+        row.evidence,
+        row.uuid,
+        row.path,
+    )
+
+
+async def show_ledger(out: Stdout, rows: AsyncIterable[LedgerRow]) -> None:
+    """The ledger as a table, streamed."""
+
+    async def cells() -> AsyncIterable[Sequence[object]]:
+        async for row in rows:
+            yield ledger_cells(row)
+
+    count = await print_stream(out, LEDGER_HEAD, cells(), right=(3, 4, 5))
+    out.line(f"{count:,} rows")
+
+
+def show_story(out: Stdout, told: Told, timezone: str) -> None:
+    """The slice as it is, then what led there, oldest first."""
+    slice_ = told.slice
+    out.line(f"slice {slice_.id} of {slice_.job}: {window_text(slice_.window, timezone)}")
+    out.line(f"  {slice_.state.value}" + (f", {slice_.reason}" if slice_.reason else ""))
+    if slice_.task is not None:
+        out.line(f"  remote task {slice_.task.name} {slice_.task.uuid or '(no uuid known)'}")
+    if slice_.path:
+        out.line(f"  {slice_.path}")
+    rows = [
+        (moment_text(line.entry.at, timezone), line.entry.event, _detail(line.entry.detail.items()))
+        for line in told.lines
+    ]
+    print_table(out, ("when", "what", "detail"), rows)
+
+
+def _detail(pairs: Iterable[tuple[str, object]]) -> str:
+    return " ".join(f"{key}={shlex.quote(str(value))}" for key, value in pairs if value is not None)
+
+
+def show_verify(out: Stdout, report: VerifyReport, *, marked: bool) -> None:
+    """What disagrees, then how much was looked at."""
+    rows = [
+        (item.job, repr(item.window), item.slice, item.problem, "yes" if item.marked else "no", item.path)
+        for item in report.findings
+    ]
+    if rows:
+        print_table(out, ("job", "window", "slice", "problem", "marked", "file"), rows)
+    files = f"{report.files_checked:,} files, {bytes_text(report.bytes_checked)} checked"
+    if not rows:
+        out.line(f"{files}: all agree with the ledger")
+    else:
+        mend = "; the next run exports them anew" if marked else ""
+        out.line(f"{files}: {len(rows):,} do not agree with the ledger{mend}")

@@ -1,0 +1,150 @@
+"""How does ``run`` go: the lock, the signals, the progress, the report.
+
+The first SIGINT or SIGTERM drains; the second one ends the process at once. Both are safe, because what is
+true stands in the manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import structlog
+
+from orchestrator.app.library import drained_when_cancelled, running
+from orchestrator.app.reading import job_status
+from orchestrator.app.wiring import House, Outside
+from orchestrator.cli import results, values
+from orchestrator.cli.checking import chosen
+from orchestrator.cli.document import fault_value
+from orchestrator.cli.ending import Stage, complain
+from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
+from orchestrator.core.job import JobFile
+from orchestrator.core.report import Report
+from orchestrator.core.window import WindowSet
+from orchestrator.dashboard.progress import Progress
+from orchestrator.engine.context import StopSignal
+from orchestrator.errors import ExitCode, Interrupted
+
+__all__ = ["run"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
+    """Make the coverage true and say how far that went; the exit code is the report's."""
+    job_file = chosen(stage)
+    report = asyncio.run(_run(stage, job_file, max_duration_s, max_lines))
+    fault = values.report_error(report)
+    if fault is not None:
+        complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
+    if stage.document:
+        stage.document.put("duration_s", round(report.duration_s, 3))
+        stage.document.put("requests", values.requests_json(report.requests))
+        stage.document.stream("jobs", (values.run_job_json(job) for job in report.jobs))
+        stage.document.end(
+            int(report.exit),
+            complete=report.complete,
+            settled_to=report.settled_to,
+            error=values.fault_json(fault),
+        )
+    if not stage.asked.json:
+        results.show_run(stage.out, report, job_file.jobs)
+    return int(report.exit)
+
+
+async def _run(stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int) -> Report:
+    with logged(stage) as bare:
+        stop = StopSignal()
+        outside = replace(bare, stop=stop)
+        with _signals_obeyed(stage, stop) as waiting_for_lock:
+            try:
+                async with running(job_file, outside, wait_s=stage.asked.wait_s) as house:
+                    waiting_for_lock.clear()
+                    return await _watched(stage, job_file, house, outside, max_duration_s, max_lines)
+            except asyncio.CancelledError:
+                if stop.is_set():
+                    raise Interrupted(f"{stop.reason} before the run began") from None
+                raise
+
+
+async def _watched(
+    stage: Stage, job_file: JobFile, house: House, outside: Outside, max_duration_s: int, max_lines: int
+) -> Report:
+    log = structlog.get_logger()
+    progress = Progress(
+        tick=time.monotonic,
+        requests=house.room.requests,
+        redact=stage.redaction,
+        missing=await _missing(job_file, house),
+    )
+    observers = outside.observer
+    assert isinstance(observers, Observers)  # noqa: S101  ``logged`` made it
+    observers.join(progress)
+    if max_lines:
+        observers.join(LineBudget(max_lines, outside.stop))
+    if max_duration_s:
+        loop = asyncio.get_running_loop()
+        loop.call_later(max_duration_s, lambda: outside.stop.set("--max-duration", interrupted=False))
+    log.info("run.started", jobs=len(job_file.jobs), manifest=job_file.manifest, log_file=str(stage.log_path))
+    async with progress_shown(stage, progress):
+        report = await drained_when_cancelled(house, job_file.path)
+    log.info(
+        "run.complete" if report.complete else "run.incomplete",
+        exit=int(report.exit),
+        duration_s=round(report.duration_s, 3),
+        requests=sum(report.requests.values()),
+        drained_by=outside.stop.reason or None,
+    )
+    return report
+
+
+async def _missing(job_file: JobFile, house: House) -> dict[str, WindowSet]:
+    return {job.name: (await job_status(job, house.room.manifest)).missing for job in job_file.jobs}
+
+
+@contextlib.contextmanager
+def _signals_obeyed(stage: Stage, stop: StopSignal) -> Iterator[set[str]]:
+    """First signal: drain, or stop waiting for the lock while the set yielded is not empty. Second: end at
+    once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    waiting = {"lock"}
+
+    def received(number: signal.Signals) -> None:
+        if stop.is_set() and stop.interrupted:
+            _end_at_once(stage)
+        stop.set(number.name)
+        stop.interrupted = True
+        structlog.get_logger().warning("run.draining", signal=number.name, again="stops at once")
+        if waiting and task is not None:
+            task.cancel()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield waiting
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _end_at_once(stage: Stage) -> None:
+    """Nothing is tidied up: the next run does that. Only the streams are left in order."""
+    complain(stage.redaction, "stopped at once by a second signal", "run again: what was committed is kept")
+    if stage.document is not None and not stage.document.ended:
+        stage.document.end(
+            ExitCode.INTERRUPTED,
+            error=fault_value("interrupted", "stopped at once by a second signal", "run again", ""),
+        )
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h")  # the live view had hidden the cursor
+        sys.stderr.flush()
+        sys.stdout.flush()
+    os._exit(ExitCode.INTERRUPTED)

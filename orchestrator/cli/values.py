@@ -1,0 +1,206 @@
+"""How do results read to a program? The public shapes inside ``--json`` documents (design 2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.document import FAMILIES, fault_value, iso_or_null
+from orchestrator.core.window import Window, iso_utc
+from orchestrator.errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.app.reading import JobStatus
+    from orchestrator.core.job import Job
+    from orchestrator.core.model import Fault, Slice
+    from orchestrator.core.report import Gap, JobPlan, JobReport, Report
+    from orchestrator.engine.audit import Finding
+    from orchestrator.ports.store import JournalLine
+
+__all__ = [
+    "fault_json",
+    "finding_json",
+    "gap_json",
+    "hint_of",
+    "job_json",
+    "line_json",
+    "plan_json",
+    "report_error",
+    "requests_json",
+    "run_job_json",
+    "slice_json",
+    "status_json",
+    "window_json",
+]
+
+
+def window_json(window: Window | None) -> dict[str, str | None]:
+    """``from`` and ``to``; both null when nothing is due."""
+    return {
+        "from": iso_or_null(window.start_s if window else None),
+        "to": iso_or_null(window.end_s if window else None),
+    }
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """What ``check`` says of a job; ``not_due_from`` is where its settling margin begins."""
+    return {
+        "job": job.name,
+        **window_json(job.window),
+        "not_due_from": iso_utc(job.due_until_s),
+        "timezone": job.timezone,
+        "service": job.identity.service,
+        "endpoint": job.service.endpoint,
+        "project": job.identity.project,
+        "logstore": job.identity.logstore,
+        "logstream": job.identity.logstream,
+        "query": job.identity.query,
+        "destination": job.destination.url if job.destination else None,
+        "enabled": job.enabled,
+    }
+
+
+def gap_json(gap: Gap) -> dict[str, Any]:
+    """One gap."""
+    return {
+        "job": gap.job,
+        **window_json(gap.window),
+        "logstream": gap.logstream,
+        "reason": gap.reason,
+        "mendable": gap.mendable,
+        "mend": gap.mend,
+        "accepted": gap.accepted,
+    }
+
+
+def plan_json(plan: JobPlan) -> dict[str, Any]:
+    """One job of a plan, its slices in full."""
+    return {
+        "job": plan.job,
+        **window_json(plan.window),
+        "lines": plan.lines,
+        "slice_count": len(plan.slices),
+        "requests": plan.requests,
+        "planning_requests": plan.planning_requests,
+        "duration_s": plan.duration_s,
+        "slices": [
+            {**window_json(item.window), "logstream": item.logstream, "lines": item.lines}
+            for item in plan.slices
+        ],
+    }
+
+
+def run_job_json(report: JobReport) -> dict[str, Any]:
+    """One job of a run."""
+    return {
+        "job": report.job,
+        "exit": int(report.exit),
+        **window_json(report.window),
+        "complete": report.complete,
+        "lines": report.lines,
+        "bytes_fetched": report.bytes_fetched,
+        "bytes_stored": report.bytes_stored,
+        "files": report.files,
+        "remote_tasks_created": report.remote_tasks_created,
+        "slices": {str(state): count for state, count in report.slices.items()},
+        "gaps": [gap_json(gap) for gap in report.gaps],
+        "not_due": [window_json(window) for window in report.not_due],
+        "error": fault_json(report.error),
+    }
+
+
+def requests_json(requests: dict[str, int]) -> dict[str, int]:
+    """Every public family, also those without a request, then whatever else was counted."""
+    return {**dict.fromkeys(FAMILIES, 0), **{str(family): count for family, count in requests.items()}}
+
+
+def status_json(status: JobStatus) -> dict[str, Any]:
+    """One job of ``status``."""
+    counts = status.counts
+    return {
+        "job": status.job.name,
+        **window_json(status.job.window),
+        "timezone": status.job.timezone,
+        "complete": not status.missing,
+        "settled_to": iso_or_null(status.settled_to),
+        "covered_percent": round(100 * status.share, 3),
+        "missing": [window_json(window) for window in status.missing],
+        "lines": counts.lines,
+        "bytes_stored": counts.stored_bytes,
+        "files": counts.files,
+        "remote_tasks": counts.remote_tasks,
+        "failures": sum(count for state, count in counts.slices.items() if state == "failed"),
+        "next_due_at": iso_or_null(status.next_due_at),
+        "not_due_from": iso_utc(status.job.due_until_s),
+        "slices": {state.value: count for state, count in counts.slices.items()},
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """One disagreement between ledger and files."""
+    return {
+        "job": finding.job,
+        **window_json(finding.window),
+        "slice": finding.slice or None,
+        "path": finding.path or None,
+        "problem": finding.problem,
+        "marked": finding.marked,
+    }
+
+
+def slice_json(slice_: Slice) -> dict[str, Any]:
+    """One slice as ``story`` shows it."""
+    task, receipt = slice_.task, slice_.receipt
+    return {
+        "slice": slice_.id,
+        "job": slice_.job,
+        **window_json(slice_.window),
+        "logstream": slice_.logstream,
+        "state": slice_.state.value,
+        "attempt": slice_.attempt,
+        "expected_lines": slice_.expected_lines,
+        "stored_rows": receipt.stored_rows if receipt else None,
+        "evidence": slice_.evidence.value,
+        "reason": slice_.reason or None,
+        "path": slice_.path or None,
+        "task_name": task.name if task else None,
+        "uuid": (task.uuid or None) if task else None,
+    }
+
+
+def line_json(line: JournalLine) -> dict[str, Any]:
+    """One line of the journal."""
+    entry = line.entry
+    return {
+        "number": line.number,
+        "at": iso_utc(entry.at),
+        "event": entry.event,
+        "job": entry.job,
+        "slice": entry.slice_id,
+        "detail": dict(entry.detail),
+    }
+
+
+def fault_json(fault: Fault | None) -> dict[str, Any] | None:
+    """A fault as the value of ``error``; None when there is none."""
+    if fault is None:
+        return None
+    return fault_value(fault.code, fault.message, hint_of(fault.code), fault.request_id)
+
+
+def report_error(report: Report) -> Fault | None:
+    """What speaks for a run's exit code: its own fault, else that of the first job that ended with the same
+    code."""
+    if report.error is not None:
+        return report.error
+    return next((job.error for job in report.jobs if job.error and job.exit == report.exit), None)
+
+
+def hint_of(code: str) -> str:
+    """How to mend an error of which only the code came through."""
+    kinds: list[type[OrchestratorError]] = [OrchestratorError]
+    while kinds:
+        kind = kinds.pop()
+        if kind.code == code:
+            return kind.default_hint
+        kinds += kind.__subclasses__()
+    return ""
