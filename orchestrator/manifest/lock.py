@@ -25,10 +25,10 @@ from orchestrator.errors import ManifestLocked, StorageError
 
 __all__ = ["LockOwner", "ManifestLock", "lock_path", "owner"]
 
-_POLL_S = 0.05
-_LONGEST_POLL_S = 1.0
-_PATIENCE_S = 0.2
+_PATIENCE_S = 0.3
 """Even who does not want to wait tries this long: `owner` holds the lock for an instant when it looks."""
+_POLL_S = 0.01
+_LONGEST_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,14 @@ class ManifestLock:
         if self.held:
             raise RuntimeError("this lock is held already")
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + max(wait_s or 0.0, _PATIENCE_S)
-        pause_s = _POLL_S
+        patient_until = loop.time() + _PATIENCE_S
+        give_up_at = max(loop.time() + (wait_s or 0.0), patient_until)
         while not self._try():
             left_s = give_up_at - loop.time()
             if left_s <= 0:
                 raise ManifestLocked(f"manifest {self._path.with_suffix('')} is held by {self._told_owner()}")
+            pause_s = _POLL_S if loop.time() < patient_until else _LONGEST_POLL_S
             await asyncio.sleep(min(pause_s, left_s))
-            pause_s = min(pause_s * 2, _LONGEST_POLL_S)
 
     def release(self) -> None:
         """Idempotent."""

@@ -114,7 +114,7 @@ LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid AN
 WHERE s.id = :id
 
 -- name: ids_in_state
-SELECT start_s, id FROM slices WHERE job = :job AND state = :state AND (start_s, id) > (:after_s, :after)
+SELECT start_s, id FROM slices INDEXED BY slices_by_state WHERE job = :job AND state = :state AND (start_s, id) > (:after_s, :after)
   AND start_s < :to_s AND end_s > :from_s ORDER BY start_s, id LIMIT :limit
 
 -- name: longest_slice
@@ -124,20 +124,21 @@ SELECT longest_s FROM job_counters WHERE job = :job
 SELECT start_s FROM slices WHERE id = :id
 
 -- name: unfinished
-SELECT start_s, end_s FROM slices WHERE job = :job AND state IN
+SELECT start_s, end_s FROM slices INDEXED BY slices_unfinished WHERE job = :job AND state IN
   ('planned', 'submitting', 'in_doubt', 'waiting', 'running', 'ready', 'transferring', 'settling')
   AND start_s > :earliest_s AND start_s < :to_s AND end_s > :from_s
 ORDER BY start_s
 
 -- name: ready
-SELECT start_s, id FROM slices WHERE job = :job AND state = 'planned' AND not_before_at <= 0 ORDER BY start_s, id LIMIT :limit
+SELECT start_s, id FROM slices INDEXED BY slices_ready WHERE job = :job AND state = 'planned' AND not_before_at <= 0
+ORDER BY start_s, id LIMIT :limit
 
 -- name: due
-SELECT start_s, id FROM slices WHERE job = :job AND state = 'planned' AND not_before_at > 0 AND not_before_at <= :now
+SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0 AND not_before_at <= :now
 ORDER BY start_s, id LIMIT :limit
 
 -- name: next_due_at
-SELECT min(not_before_at) FROM slices WHERE job = (SELECT key FROM jobs WHERE name = :job) AND state = 'planned'
+SELECT min(not_before_at) FROM slices INDEXED BY slices_due WHERE job = (SELECT key FROM jobs WHERE name = :job) AND state = 'planned'
 
 -- name: counters
 SELECT lines, stored_bytes, fetched_bytes, files, remote_tasks FROM job_counters WHERE job = :job
@@ -172,11 +173,12 @@ WHERE t.slice_id = :id AND NOT t.forgotten ORDER BY t.number, t.uuid
 
 -- name: in_doubt_since
 SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
-WHERE t.doubt_at IS NOT NULL AND t.doubt_at >= :at
-UNION
-SELECT t.*, j.name AS job_name FROM slices s JOIN remote_tasks t ON t.number = s.task_number JOIN jobs j ON j.key = t.job
-WHERE s.state = 'in_doubt'
-ORDER BY number, uuid
+WHERE t.number IN (
+  SELECT number FROM remote_tasks WHERE doubt_at >= :at
+  UNION
+  SELECT task_number FROM slices INDEXED BY slices_in_doubt WHERE state = 'in_doubt' AND task_number IS NOT NULL
+)
+ORDER BY t.number, t.uuid
 
 -- name: story
 SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job

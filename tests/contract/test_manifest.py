@@ -76,7 +76,8 @@ def on_a_manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Suite:
 
 
 def test_a_new_manifest_is_empty(on_a_manifest: Suite) -> None:
-    """A new manifest has its id, starts numbering at one, and answers every question about an unknown job with nothing."""
+    """A new manifest has its id, starts numbering at one, and answers every question about an unknown job
+    with nothing."""
 
     async def work(manifest: ManifestWriter) -> None:
         reader: ManifestReader = manifest
@@ -235,15 +236,19 @@ def test_a_kept_child_takes_over_its_parents_remote_task(on_a_manifest: Suite, c
     on_a_manifest(work)
 
 
-def test_strays_of_doubtful_intents_are_looked_for_while_and_after_they_are_in_doubt(on_a_manifest: Suite) -> None:
-    """A remote task counts as doubtful from when it became so, however long, until it no longer is; and under the uuid it
-    got, too."""
+def test_strays_of_doubtful_intents_are_looked_for_while_and_after_they_are_in_doubt(
+    on_a_manifest: Suite,
+) -> None:
+    """A remote task counts as doubtful from when it became so, however long, until it no longer is; and under
+    the uuid it got, too."""
 
     async def work(manifest: ManifestWriter) -> None:
         sure = piece("s2", 10, state=SliceState.WAITING, task=remote(2, "s2", uuid="u9"), updated_at=500.0)
         doubtful = piece(state=SliceState.IN_DOUBT, task=remote(), updated_at=100.0)
         await manifest.commit(Changes(slices=(doubtful, sure)))
-        assert [task.number for task in await manifest.in_doubt_since(900.0)] == [1], "in doubt for as long as it is"
+        assert [task.number for task in await manifest.in_doubt_since(900.0)] == [1], (
+            "in doubt for as long as it is"
+        )
         resolved = piece(state=SliceState.WAITING, task=remote(uuid="u1"), updated_at=300.0)
         await manifest.commit(Changes(slices=(resolved,)))
         assert await manifest.in_doubt_since(300.0) == (resolved.task,)
@@ -259,7 +264,9 @@ def test_doubt_that_ends_with_the_slice_is_still_dated(on_a_manifest: Suite) -> 
     """An intent in doubt that is given up, or forgotten, stays among those whose strays are looked for."""
 
     async def work(manifest: SqliteManifest) -> None:
-        await manifest.commit(Changes(slices=(piece(state=SliceState.IN_DOUBT, task=remote(), updated_at=100.0),)))
+        await manifest.commit(
+            Changes(slices=(piece(state=SliceState.IN_DOUBT, task=remote(), updated_at=100.0),))
+        )
         await manifest.commit(Changes(slices=(piece(state=SliceState.ABANDONED, updated_at=200.0),)))
         assert [task.number for task in await manifest.in_doubt_since(200.0)] == [1]
         other = piece("s2", 50, state=SliceState.IN_DOUBT, task=remote(2, "s2"), updated_at=250.0)
@@ -290,10 +297,13 @@ def test_admission_takes_the_oldest_window_whose_time_has_come(on_a_manifest: Su
 
 
 def test_a_listing_goes_on_behind_the_last_slice_seen(on_a_manifest: Suite) -> None:
-    """Pages follow each other by start and id; a page behind a slice that is gone is refused, not silently empty."""
+    """Pages follow each other by start and id; a page behind a slice that is gone is refused, not silently
+    empty."""
 
     async def work(manifest: SqliteManifest) -> None:
-        done = [piece(f"s{number}", start, state=SliceState.DONE) for number, start in ((3, 0), (1, 0), (2, 5))]
+        done = [
+            piece(f"s{number}", start, state=SliceState.DONE) for number, start in ((3, 0), (1, 0), (2, 5))
+        ]
         await manifest.commit(Changes(slices=tuple(done)))
         states = (SliceState.DONE, SliceState.FAILED, SliceState.DONE)
         assert [item.id for item in await manifest.slices("web", states, limit=2)] == ["s1", "s3"]
@@ -306,18 +316,22 @@ def test_a_listing_goes_on_behind_the_last_slice_seen(on_a_manifest: Suite) -> N
 
 
 def test_counters_speak_of_what_is_stored(on_a_manifest: Suite) -> None:
-    """Only done slices count rows and files, empty ones only what was fetched for them, and a slice that is exported anew
-    no longer counts."""
+    """Only done slices count rows and files, empty ones only what was fetched for them, and a slice that is
+    exported anew no longer counts."""
 
     async def work(manifest: ManifestWriter) -> None:
         done = piece("s1", state=SliceState.DONE, path="/a", receipt=RECEIPT, task=remote(1, uuid="u1"))
-        empty_receipt = replace(RECEIPT, staged_path="", served_rows=1, dropped_rows=1, stored_rows=0, stored_bytes=0)
+        empty_receipt = replace(
+            RECEIPT, staged_path="", served_rows=1, dropped_rows=1, stored_rows=0, stored_bytes=0
+        )
         empty = piece("s2", 10, state=SliceState.EMPTY, receipt=empty_receipt)
         under_way = piece("s3", 20, state=SliceState.SETTLING, path="/c", receipt=RECEIPT)
         await manifest.commit(Changes(slices=(done, empty, under_way)))
         counts = await manifest.counts("web")
         states = {SliceState.DONE: 1, SliceState.EMPTY: 1, SliceState.SETTLING: 1}
-        assert counts == JobCounts(states, lines=10, stored_bytes=80, fetched_bytes=180, files=1, remote_tasks=1)
+        assert counts == JobCounts(
+            states, lines=10, stored_bytes=80, fetched_bytes=180, files=1, remote_tasks=1
+        )
         assert await manifest.totals("web", Window(0, 30)) == counts
         assert await manifest.totals("web", Window(0, 9)) == JobCounts({})
         await manifest.commit(Changes(slices=(replace(done, state=SliceState.SUPERSEDED),)))
@@ -343,7 +357,8 @@ def test_coverage_is_merged_per_stream(on_a_manifest: Suite) -> None:
 
 
 def test_a_forgotten_slice_may_be_exported_again_under_the_same_id(on_a_manifest: Suite) -> None:
-    """Old remote tasks stay known as ours but neither belong to the new slice nor appear in its ledger rows."""
+    """Old remote tasks stay known as ours but neither belong to the new slice nor appear in its ledger
+    rows."""
 
     async def work(manifest: SqliteManifest) -> None:
         old = piece(state=SliceState.DONE, path="/a", receipt=RECEIPT, task=remote(1, uuid="u1"))
@@ -391,7 +406,8 @@ def test_an_acceptance_is_kept_and_shrinks_with_what_is_forgotten(on_a_manifest:
 
 
 def test_the_ledger_has_a_row_per_remote_task_and_counts_each_file_once(on_a_manifest: Suite) -> None:
-    """Rows come by job, start and number; the file stands beside the remote task it came from, and nowhere else."""
+    """Rows come by job, start and number; the file stands beside the remote task it came from, and nowhere
+    else."""
 
     async def work(manifest: SqliteManifest) -> None:
         failed = remote(1, uuid="u1", state="FAILED")
@@ -425,7 +441,8 @@ def test_the_ledger_has_a_row_per_remote_task_and_counts_each_file_once(on_a_man
 
 
 def test_the_ledger_crosses_page_ends_in_order(on_a_manifest: Suite) -> None:
-    """Many slices that start in the same second at the end of a page are neither lost nor repeated nor out of order."""
+    """Many slices that start in the same second at the end of a page are neither lost nor repeated nor out of
+    order."""
 
     async def work(manifest: ManifestWriter) -> None:
         starts = [0] * 499 + [7] * 700 + [8] * 3

@@ -1,4 +1,5 @@
-"""Whatever can stand in a slice comes back from the manifest as it was, and every answer agrees with a plain model of it."""
+"""Whatever can stand in a slice comes back from the manifest as it was, and every answer agrees with a plain
+model of it."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ numbers = st.integers(0, 2**63 - 1)
 sizes = st.integers(0, 2**40)
 moments = st.floats(0, 4e9)
 maybe_moments = st.none() | moments
-windows = st.builds(lambda start, length: Window(start, start + length), st.integers(0, 300), st.integers(1, 60))
+details = st.dictionaries(texts, st.none() | texts | st.integers(-(2**53), 2**53) | moments, max_size=4)
+windows = st.builds(
+    lambda start, length: Window(start, start + length), st.integers(0, 300), st.integers(1, 60)
+)
 
 
 @st.composite
@@ -211,7 +215,8 @@ FULL = Slice(
 
 
 def test_no_field_is_left_out_of_the_tables() -> None:
-    """A slice none of whose fields has its default comes back equal: a field without a column would be lost here."""
+    """A slice none of whose fields has its default comes back equal: a field without a column would be lost
+    here."""
     for noun in (FULL, FULL_TASK, FULL_RECEIPT):
         same = [item.name for item in fields(noun) if getattr(noun, item.name) == item.default]
         assert same == [], "give the new field a value here, and a column"
@@ -223,9 +228,15 @@ def test_no_field_is_left_out_of_the_tables() -> None:
     on_a_manifest(work)
 
 
-@given(st.dictionaries(texts, st.none() | texts | st.integers(-(2**53), 2**53) | moments, max_size=4), moments, texts)
+@given(
+    st.dictionaries(texts, st.none() | texts | st.integers(-(2**53), 2**53) | moments, max_size=4),
+    moments,
+    texts,
+)
 @settings(max_examples=40)
-def test_a_journal_entry_is_read_back_as_it_was_committed(detail: dict[str, str], at: float, event: str) -> None:
+def test_a_journal_entry_is_read_back_as_it_was_committed(
+    detail: dict[str, str], at: float, event: str
+) -> None:
     """The story of a slice repeats each entry word by word and in order."""
 
     async def work(manifest: SqliteManifest) -> None:
@@ -238,7 +249,7 @@ def test_a_journal_entry_is_read_back_as_it_was_committed(detail: dict[str, str]
     on_a_manifest(work)
 
 
-# --- against a model --------------------------------------------------------------------------------------------------
+# --- against a model
 
 
 @dataclass
@@ -269,7 +280,8 @@ class Model:
 
 @st.composite
 def pieces(draw: st.DrawFn) -> Slice:
-    """One of twelve slices, each with a window of its own for life and one remote task that may get its uuid late."""
+    """One of twelve slices, each with a window of its own for life and one remote task that may get its uuid
+    late."""
     place = draw(st.integers(0, 11))
     start = place * 20
     task = None
@@ -302,7 +314,8 @@ operations = st.one_of(
 @given(st.lists(operations, max_size=25), windows)
 @settings(max_examples=80)
 def test_every_answer_agrees_with_a_plain_model(steps: list[tuple], asked: Window) -> None:
-    """Counters equal a full recount, coverage is core.window's, and every listing is the model's, after any sequence."""
+    """Counters equal a full recount, coverage is core.window's, and every listing is the model's, after any
+    sequence."""
 
     async def work(manifest: SqliteManifest) -> None:
         model = Model()
@@ -353,18 +366,24 @@ async def _compare(manifest: SqliteManifest, model: Model, asked: Window) -> Non
     assert await manifest.quick_check() == ()
 
 
-async def _paged(manifest: SqliteManifest, states: tuple[SliceState, ...], window: Window) -> tuple[Slice, ...]:
+async def _paged(
+    manifest: SqliteManifest, states: tuple[SliceState, ...], window: Window
+) -> tuple[Slice, ...]:
     found: list[Slice] = []
-    while page := await manifest.slices("web", states, window=window, limit=2, after=found[-1].id if found else ""):
+    while page := await manifest.slices(
+        "web", states, window=window, limit=2, after=found[-1].id if found else ""
+    ):
         found.extend(page)
     return tuple(found)
 
 
 @given(st.lists(pieces(), min_size=1, max_size=20), st.none() | windows)
 @settings(max_examples=50)
-def test_forgetting_leaves_nothing_covered_without_its_ledger_row(written: list[Slice], forgotten: Window | None) -> None:
-    """After `forget` no slice meets the forgotten window, counters still agree, numbers stay used, and what it says it
-    dropped is what is no longer covered."""
+def test_forgetting_leaves_nothing_covered_without_its_ledger_row(
+    written: list[Slice], forgotten: Window | None
+) -> None:
+    """After `forget` no slice meets the forgotten window, counters still agree, numbers stay used, and what
+    it says it dropped is what is no longer covered."""
 
     async def work(manifest: SqliteManifest) -> None:
         for piece in written:

@@ -20,13 +20,18 @@ from orchestrator.ports.store import Changes
 NEXT = len(migrations()) + 1
 LATER = (
     *migrations(),
-    Migration(NEXT, "ALTER TABLE jobs ADD COLUMN note TEXT NOT NULL DEFAULT 'old';\nCREATE INDEX notes ON jobs (note);"),
+    Migration(
+        NEXT,
+        "ALTER TABLE jobs ADD COLUMN note TEXT NOT NULL DEFAULT 'old';\nCREATE INDEX notes ON jobs (note);",
+    ),
 )
 BROKEN = (*migrations(), Migration(NEXT, "CREATE TABLE half (x);\nINSERT INTO nowhere VALUES (1);"))
 
-# What version 1 wrote: a manifest as SQL, beside the tables of its own migration, which never changes once released.
+# What version 1 wrote: a manifest as SQL, beside the tables of its own migration, which never changes once
+# released.
 VERSION_1 = """
-INSERT INTO meta (key, value) VALUES ('manifest_id', 'feedfacefeedface'), ('next_number', 8), ('created_at', 1.5);
+INSERT INTO meta (key, value)
+  VALUES ('manifest_id', 'feedfacefeedface'), ('next_number', 8), ('created_at', 1.5);
 INSERT INTO jobs (name, service, project, logstore, logstream, query, form)
   VALUES ('web', 'bj', 'default', 'web-access', '', '', '{}');
 INSERT INTO coverage (job, logstream, start_s, end_s) VALUES (1, '*', 0, 50);
@@ -85,7 +90,8 @@ def test_a_manifest_of_version_1_is_read_by_this_version(version_1: Path) -> Non
 
 
 def test_an_older_manifest_is_migrated_by_the_next_writer_after_a_copy(tmp_path: Path) -> None:
-    """The copy holds the old version whole, the manifest the new one, and what stood in it stands there still."""
+    """The copy holds the old version whole, the manifest the new one, and what stood in it stands there
+    still."""
     path = tmp_path / "m.db"
     asyncio.run(opened(path, migrations()))
 
@@ -123,7 +129,8 @@ def test_a_migration_that_fails_leaves_the_old_manifest(tmp_path: Path) -> None:
 
 
 def test_a_creation_that_fails_is_made_up_for(tmp_path: Path) -> None:
-    """A writer that died while making the manifest leaves nothing that stops the next, and no manifest for a reader."""
+    """A writer that died while making the manifest leaves nothing that stops the next, and no manifest for a
+    reader."""
     path = tmp_path / "m.db"
     with pytest.raises((StorageError, ManifestDamaged)):
         asyncio.run(opened(path, BROKEN))
@@ -178,5 +185,7 @@ def test_a_reader_says_that_an_older_manifest_waits_for_its_writer(tmp_path: Pat
 
 def test_statements_keep_triggers_together() -> None:
     """Semicolons inside a trigger do not cut it."""
-    text = "CREATE TABLE a (x);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN\n  DELETE FROM a;\nEND;\nDROP TABLE a"
+    text = (
+        "CREATE TABLE a (x);\nCREATE TRIGGER t AFTER INSERT ON a BEGIN\n  DELETE FROM a;\nEND;\nDROP TABLE a"
+    )
     assert [item.split()[1] for item in statements(text)] == ["TABLE", "TRIGGER", "TABLE"]

@@ -1,4 +1,5 @@
-"""The manifest as a file: who may open it, what a failure leaves behind, what a cancelled or killed writer leaves behind."""
+"""The manifest as a file: who may open it, what a failure leaves behind, what a cancelled or killed writer
+leaves behind."""
 
 from __future__ import annotations
 
@@ -214,7 +215,9 @@ def connection_of(manifest: SqliteManifest) -> sqlite3.Connection:
     return manifest._source.connection
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at" * 40, b"x" * 40])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to be looked at" * 40, b"x" * 40]
+)
 def test_a_file_that_is_no_database_is_damaged_and_left_alone(tmp_path: Path, content: bytes) -> None:
     """Neither reader nor writer touches a foreign file; both call it damaged."""
     path = tmp_path / "m.db"
@@ -300,7 +303,8 @@ def test_a_row_nobody_can_have_written_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    """A commit that finds no room raises DiskFull, leaves the earlier ones, and a later smaller one works again."""
+    """A commit that finds no room raises DiskFull, leaves the earlier ones, and a later smaller one works
+    again."""
 
     async def work() -> None:
         async with writer(tmp_path / "m.db") as manifest:
@@ -404,7 +408,8 @@ def test_a_commit_cancelled_twice_still_ends_before_the_wait_does(tmp_path: Path
 
 
 def test_a_failed_commit_that_was_cancelled_is_not_reported_twice(tmp_path: Path) -> None:
-    """The failure of a cancelled commit surfaces as CancelledError only; nothing is left for the loop to complain of."""
+    """The failure of a cancelled commit surfaces as CancelledError only; nothing is left for the loop to
+    complain of."""
     complaints: list[dict] = []
 
     async def work() -> None:
@@ -423,7 +428,8 @@ def test_a_failed_commit_that_was_cancelled_is_not_reported_twice(tmp_path: Path
 
 @pytest.mark.parametrize(("point", "there"), [("manifest.commit.before", 0), ("manifest.commit.after", 1)])
 def test_dying_around_a_commit_leaves_it_out_or_in(point: str, there: int) -> None:
-    """Dead before the commit nothing is written, dead after it everything is; and the dead cannot write on."""
+    """Dead before the commit nothing is written, dead after it everything is; and the dead cannot write
+    on."""
 
     async def work() -> None:
         memory = open_memory(now=lambda: 1.0, new_id=lambda: ID)
@@ -481,7 +487,8 @@ KILLED = """
 
 
 def test_a_killed_writer_leaves_whole_commits_only(tmp_path: Path) -> None:
-    """After SIGKILL everything it had reported is there, nothing is half there, and the next writer goes on."""
+    """After SIGKILL everything it had reported is there, nothing is half there, and the next writer goes
+    on."""
     path = tmp_path / "m.db"
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(path)], stdout=subprocess.PIPE, text=True
@@ -512,7 +519,8 @@ def test_a_killed_writer_leaves_whole_commits_only(tmp_path: Path) -> None:
 
 
 def test_a_manifest_copied_in_use_without_its_log_is_still_a_manifest(tmp_path: Path) -> None:
-    """The file alone, copied while a writer lives, opens with an earlier state or as none at all, never as damaged."""
+    """The file alone, copied while a writer lives, opens with an earlier state or as none at all, never as
+    damaged."""
 
     async def work() -> None:
         async with writer(tmp_path / "m.db") as manifest:

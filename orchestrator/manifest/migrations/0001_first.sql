@@ -122,7 +122,7 @@ CREATE TABLE remote_tasks (
   PRIMARY KEY (number, uuid)
 );
 
-CREATE INDEX remote_tasks_by_slice ON remote_tasks (slice_id, number);
+CREATE INDEX remote_tasks_by_slice ON remote_tasks (slice_id, number, uuid);
 CREATE INDEX remote_tasks_by_uuid ON remote_tasks (uuid) WHERE uuid <> '';
 CREATE INDEX remote_tasks_doubtful ON remote_tasks (doubt_at) WHERE doubt_at IS NOT NULL;
 
