@@ -74,7 +74,7 @@ def path_text(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + (part if _BARE_KEY.fullmatch(part) else json.dumps(part))
+            text += ("." if text else "") + _key_text(part)
     return text
 
 
@@ -93,13 +93,25 @@ def shown(value: object) -> str:
         case bool():
             text = "true" if value else "false"
         case str():
-            text = json.dumps(value, ensure_ascii=False)
+            text = _quoted(value)
         case datetime() | date() | time():
             text = value.isoformat()
         case list():
             text = f"[{', '.join(shown(item) for item in value)}]"
         case dict():
-            text = "{" + ", ".join(f"{key} = {shown(item)}" for key, item in value.items()) + "}"
+            text = (
+                "{" + ", ".join(f"{_key_text(str(key))} = {shown(item)}" for key, item in value.items()) + "}"
+            )
         case _:
             text = str(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _key_text(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes on one line: what cannot be printed is escaped, so that no file can steer a terminal."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in quoted)

@@ -11,13 +11,13 @@ from datetime import tzinfo
 from typing import Any
 
 from orchestrator.core.complaint import Complaint, KeyPath, Objection, Wrong
-from orchestrator.core.job import Deliver, DestinationSpec, Job, JobFile, Limits, ServiceSpec
-from orchestrator.core.jobfile_job import Surroundings, read_job
+from orchestrator.core.job import DestinationSpec, JobFile, Limits, ServiceSpec
+from orchestrator.core.jobfile_job import ReadJob, Surroundings, read_job
 from orchestrator.core.jobfile_notyet import NOT_YET, NotYet
-from orchestrator.core.jobfile_places import Base, lies_inside, read_destination, read_service
+from orchestrator.core.jobfile_overlaps import check_collisions, check_names, check_overlaps
+from orchestrator.core.jobfile_places import Base, read_destination, read_service
 from orchestrator.core.jobfile_strings import substitute
 from orchestrator.core.jobfile_tables import Findings, Table, default_values, read_table
-from orchestrator.core.layout import could_collide, path_shape
 from orchestrator.core.moments import read_moment
 from orchestrator.errors import JobFileError, UsageError
 
@@ -122,9 +122,9 @@ def examine(
     jobs = reading.jobs(around)
     where_manifest = manifest or reading.path(top, "manifest")
     mirror = reading.mirror(top)
-    _check_names(jobs, findings)
-    _check_overlaps(jobs, top, where_manifest, mirror, findings)
-    _check_collisions(jobs, findings)
+    check_names(jobs, findings)
+    check_overlaps(jobs, top, where_manifest, mirror, findings)
+    check_collisions(jobs, findings)
     if data_plane.values.get("engine") == "dask" and not data_plane.has("scheduler"):
         findings.add(
             ("data_plane", "scheduler"),
@@ -143,12 +143,6 @@ def examine(
         jobs=tuple(read.job for read in jobs if read.job),
         redactions=tuple(sorted(replaced.redactions)),
     ), ()
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadJob:
-    table: Table
-    job: Job | None
 
 
 @dataclass(slots=True)
@@ -197,7 +191,7 @@ class _Reading:
             )
         return destinations
 
-    def jobs(self, around: Surroundings) -> list[_ReadJob]:
+    def jobs(self, around: Surroundings) -> list[ReadJob]:
         defaults = self.table("defaults", self.data.get("defaults", {}), ("defaults",))
         raw = self.data.get("jobs")
         if not isinstance(raw, list) or not raw:
@@ -208,8 +202,9 @@ class _Reading:
         for index, one in enumerate(raw):
             own = read_table("jobs", one, ("jobs", index), self.findings, self.not_yet)
             merged = own.over(defaults)
-            job = read_job(merged, around, self.findings) if isinstance(one, dict) else None
-            found.append(_ReadJob(merged, job))
+            found.append(
+                read_job(merged, around, self.findings) if isinstance(one, dict) else ReadJob(merged)
+            )
         return found
 
     def path(self, table: Table, key: str) -> str:
@@ -237,56 +232,3 @@ def _limits(table: Table) -> Limits:
         bandwidth_bytes_per_s=table.values.get("bandwidth"),
         disk_reserve_bytes=table.values["disk_reserve"],
     )
-
-
-def _check_names(jobs: Iterable[_ReadJob], findings: Findings) -> None:
-    first: dict[str, KeyPath] = {}
-    for read in jobs:
-        name = read.job.name if read.job else read.table.values.get("name")
-        if not isinstance(name, str) or "{" in name:
-            continue
-        if name in first:
-            place = first[name]
-            findings.add(
-                read.table.where("name"), Objection(f"the name of jobs[{place[1]}] too", "a name of its own")
-            )
-        first.setdefault(name, read.table.path)
-
-
-def _check_overlaps(
-    jobs: Iterable[_ReadJob], top: Table, manifest: str, mirror: str, findings: Findings
-) -> None:
-    """Files of ours must not stand where exported files do: nobody could tell one from the other."""
-    for read in jobs:
-        if not read.job or not read.job.destination:
-            continue
-        url = read.job.destination.url
-        where = f"the destination of jobs[{read.table.path[1]}]"
-        if manifest and lies_inside(manifest, url):
-            findings.add(
-                top.where("manifest"),
-                Objection(f"the manifest lies inside {where}", "a place outside every destination"),
-            )
-        if mirror and lies_inside(mirror, url):
-            findings.add(
-                top.where("mirror"),
-                Objection(f"the mirror lies inside {where}", "a place outside every destination"),
-            )
-
-
-def _check_collisions(jobs: Iterable[_ReadJob], findings: Findings) -> None:
-    shapes: list[tuple[_ReadJob, tuple[str, ...]]] = []
-    for read in jobs:
-        job = read.job
-        if not job or not job.destination or job.deliver is not Deliver.FILES:
-            continue
-        identity = job.identity
-        shape = path_shape(job.destination.url, job.layout, job.name, identity.project, identity.logstore)
-        for other, taken in shapes:
-            if could_collide(shape, taken):
-                problem = f"the same paths as jobs[{other.table.path[1]}]: two files could have one name"
-                key = "layout" if read.table.where("layout")[0] == "jobs" else "destination"
-                findings.add(
-                    read.table.where(key), Objection(problem, "another destination, or {job} in the layout")
-                )
-        shapes.append((read, shape))

@@ -30,7 +30,7 @@ from orchestrator.core.measures import UNIT_S
 from orchestrator.core.moments import Anchor, Moment, read_moment
 from orchestrator.core.window import Window
 
-__all__ = ["Surroundings", "read_job"]
+__all__ = ["ReadJob", "Surroundings", "read_job"]
 
 _FORESEEN_S = 3 * 365 * UNIT_S["d"]
 """How far ahead clock changes are looked for when a job has no fixed end."""
@@ -49,12 +49,20 @@ class Surroundings:
     base: Base
 
 
-def read_job(table: Table, around: Surroundings, findings: Findings) -> Job | None:
-    """One job, ready to run; None after a complaint, or when its names are patterns that only the service can
-    resolve.
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """What could be read of one job. ``job`` is None after a complaint, or when its names are patterns that
+    only the service can resolve; ``name`` is then "" or, like ``destination``, what is known of it all the
+    same."""
 
-    ``table`` has the defaults filled in.
-    """
+    table: Table
+    name: str = ""
+    destination: DestinationSpec | None = None
+    job: Job | None = None
+
+
+def read_job(table: Table, around: Surroundings, findings: Findings) -> ReadJob:
+    """One job, ready to run unless something is wrong with it. ``table`` has the defaults filled in."""
     before = len(findings.complaints)
     values = table.values
     _require(table, ("name", "logstore", "from"), findings)
@@ -69,8 +77,19 @@ def read_job(table: Table, around: Surroundings, findings: Findings) -> Job | No
     if zone and span and deliver == Deliver.FILES:
         _check_layout(table, zone, span, findings)
     _check_compression(table, findings)
-    if len(findings.complaints) > before or table.broken or not service or not span or not name:
-        return None
+    unsound = len(findings.complaints) > before or table.broken
+    if unsound or not service or not span or not name:
+        return ReadJob(table, name, destination)
+    return ReadJob(table, name, destination, _job(name, values, service, span, destination))
+
+
+def _job(
+    name: str,
+    values: Mapping[str, Any],
+    service: ServiceSpec,
+    span: _Span,
+    destination: DestinationSpec | None,
+) -> Job:
     identity = JobIdentity(
         service=service_identity(service),
         project=values["project"],

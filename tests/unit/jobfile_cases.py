@@ -412,6 +412,23 @@ BAD_FILES: tuple[BadFile, ...] = (
         Expected(10, "jobs[0].to", "does not exist in Europe/Berlin", "2026-03-29T02:30:00"),
         env={"E": "e"},
     ),
+    _also(
+        "lag = 5\n"
+        '[[jobs]]\nname = "web"\nlogstore = "b"\nfrom = 2026-01-02\ndestination = "archive"\nlag = 6\n'
+        '[[jobs]]\nname = "web"\nlogstore = "c"\nfrom = 2026-01-02\ndestination = "archive"',
+        Expected(8, "jobs[0].lag", "not text in quotes", "5"),
+        Expected(9, "jobs[1].layout", "the same paths as jobs[0]"),
+        Expected(10, "jobs[1].name", "the name of jobs[0] too", '"web"'),
+        Expected(14, "jobs[1].lag", "not text in quotes", "6"),
+        Expected(15, "jobs[2].layout", "the same paths as jobs[0]"),
+        Expected(16, "jobs[2].name", "the name of jobs[0] too", '"web"'),
+    ),
+    _instead(
+        'destination = "archive"',
+        'destination = "."\nlag = 5\nlayout = "{x}"',
+        Expected(0, "manifest", "the manifest lies inside the destination of jobs[0]"),
+        Expected(8, "jobs[0].lag", "not text in quotes", "5"),
+    ),
     BadFile(
         "~ without a home",
         GOOD.replace('"archive"', '"~/archive"'),

@@ -1,0 +1,69 @@
+"""Do two jobs, or a job and the ledger, want the same place?
+
+Each conflict is said once, at the later of the two: a hundred jobs that share one mistake are one or a
+hundred complaints, never ten thousand. A job that is wrong otherwise is looked at all the same, as far as it
+was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.complaint import KeyPath, Objection, Wrong
+from orchestrator.core.jobfile_job import ReadJob
+from orchestrator.core.jobfile_places import lies_inside
+from orchestrator.core.jobfile_tables import Findings, Table
+from orchestrator.core.layout import could_collide, path_shape
+
+__all__ = ["check_collisions", "check_names", "check_overlaps"]
+
+
+def check_names(jobs: Sequence[ReadJob], findings: Findings) -> None:
+    """No two jobs have one name: the manifest knows them by it."""
+    first: dict[str, KeyPath] = {}
+    for read in jobs:
+        if read.name and read.name in first:
+            problem = f"the name of jobs[{first[read.name][1]}] too"
+            findings.add(read.table.where("name"), Objection(problem, "a name of its own"))
+        first.setdefault(read.name, read.table.path)
+
+
+def check_overlaps(
+    jobs: Sequence[ReadJob], top: Table, manifest: str, mirror: str, findings: Findings
+) -> None:
+    """Files of ours do not stand where exported files do: nobody could tell one from the other.
+
+    ``manifest`` and ``mirror`` are absolute, or "" when there is none to look at.
+    """
+    for key, place in (("manifest", manifest), ("mirror", mirror)):
+        around = [read for read in jobs if read.destination and lies_inside(place, read.destination.url)]
+        if place and around:
+            problem = f"the {key} lies inside the destination of jobs[{around[0].table.path[1]}]"
+            findings.add(top.where(key), Objection(problem, "a place outside every destination"))
+
+
+def check_collisions(jobs: Sequence[ReadJob], findings: Findings) -> None:
+    """No two jobs can ever give two files one path, also where letters' case is ignored."""
+    shapes: list[tuple[ReadJob, tuple[str, ...]]] = []
+    for read in jobs:
+        shape = _shape(read)
+        taken = next((other for other, known in shapes if shape and could_collide(shape, known)), None)
+        if taken:
+            problem = f"the same paths as jobs[{taken.table.path[1]}]: two files could have one name"
+            key = "layout" if read.table.where("layout")[0] == "jobs" else "destination"
+            objection = Objection(problem, "another destination, or {job} in the layout")
+            findings.add(read.table.where(key), objection)
+        shapes.append((read, shape))
+
+
+def _shape(read: ReadJob) -> tuple[str, ...]:
+    """What the paths of a job's files look like; empty when too little of it could be read."""
+    values = read.table.values
+    if not (read.destination and read.name and "layout" in values and "project" in values):
+        return ()
+    try:
+        return path_shape(
+            read.destination.url, values["layout"], read.name, values["project"], values["logstore"]
+        )
+    except Wrong:  # said already
+        return ()
