@@ -278,9 +278,7 @@ class Publish:
 class DeleteRemote:
     """Delete a remote task of ours that is no longer of use. Idempotent, best effort."""
 
-    job: str
-    number: int
-    uuid: str
+    task: RemoteTask
 
 
 @dataclass(frozen=True, slots=True)

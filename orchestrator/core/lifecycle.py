@@ -186,7 +186,7 @@ def _adopted(slice_: Slice, event: ev.Adopted, now: float, rules: Rules) -> ev.S
     task = replace(task, failed_code="", failed_message="", answered_at=now)
     twins = tuple(replace(task, uuid=twin.uuid, state=twin.state, deleted=False) for twin in event.twins)
     after = replace(slice_, state=S.WAITING, task=task, throttled=0)
-    surplus = tuple(ev.DeleteRemote(slice_.job, task.number, twin.uuid) for twin in twins)
+    surplus = tuple(ev.DeleteRemote(twin) for twin in twins)
     return ev.Step(after, (ev.Watch(after, task), *surplus), tasks=twins)
 
 
@@ -270,7 +270,7 @@ def _vanished(slice_: Slice, event: ev.Vanished, now: float, rules: Rules) -> ev
 
 def _stood_still(slice_: Slice, event: ev.StoodStill, now: float, rules: Rules) -> ev.Step:
     task = _task(slice_)
-    return _fail(slice_, Reason.NOT_FINISHED, (ev.Unwatch(task), ev.DeleteRemote(slice_.job, task.number, task.uuid)))
+    return _fail(slice_, Reason.NOT_FINISHED, (ev.Unwatch(task), ev.DeleteRemote(task)))
 
 
 def _watch_refused(slice_: Slice, event: ev.WatchRefused, now: float, rules: Rules) -> ev.Step:
@@ -286,13 +286,13 @@ def _transfer_admitted(slice_: Slice, event: ev.TransferAdmitted, now: float, ru
 
 
 def _staged(slice_: Slice, event: ev.Staged, now: float, rules: Rules) -> ev.Step:
-    return _weigh(replace(slice_, receipt=event.receipt, path=event.path), now, rules)
+    return _weigh(replace(slice_, receipt=event.receipt, path=event.path), event.receipt, now, rules)
 
 
 def _recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> ev.Step:
     seen = replace(slice_, recount=event.count, recounted_at=event.at)
     if seen.receipt is not None:
-        return _weigh(seen, now, rules)
+        return _weigh(seen, seen.receipt, now, rules)
     task = _task(seen)
     if event.count == 0:
         return _empty(seen, task, Evidence.COUNT)
@@ -301,10 +301,8 @@ def _recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> 
     return _again(seen, now, rules, Reason.ATTEMPTS_EXHAUSTED)
 
 
-def _weigh(slice_: Slice, now: float, rules: Rules) -> ev.Step:
-    receipt, task = slice_.receipt, _task(slice_)
-    if receipt is None:
-        raise IllegalEvent(f"slice {slice_.id} has nothing to weigh")
+def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step:
+    task = _task(slice_)
     verdict = judge(slice_, task, receipt, attempts_left=slice_.attempt < rules.job.attempts)
     match verdict.ruling:
         case Ruling.COMPLETE:
@@ -325,7 +323,7 @@ def _weigh(slice_: Slice, now: float, rules: Rules) -> ev.Step:
             return _settle_short(slice_, receipt)
         case Ruling.OVERFULL:
             return _fail(slice_, Reason.OVERFULL_SECOND, _discard(slice_))
-        case Ruling.UNPROVEN:
+        case _:
             return _fail(slice_, Reason.EDGES_UNPROVEN, _discard(slice_))
 
 
@@ -396,7 +394,7 @@ def _split(slice_: Slice, rules: Rules) -> ev.Step:
     halves = slice_.window.split(middle_s)
     task = _task(slice_)
     after = replace(slice_, state=S.SUPERSEDED, receipt=None, best=None, path="", reason=Reason.REPLACED)
-    orders = (*_discard(slice_), ev.DeleteRemote(slice_.job, task.number, task.uuid))
+    orders = (*_discard(slice_), ev.DeleteRemote(task))
     return ev.Step(after, orders, children=tuple(_child(slice_, half, rules) for half in halves))
 
 
@@ -428,6 +426,7 @@ def _transfer_failed(slice_: Slice, event: ev.TransferFailed, now: float, rules:
             pause_s = backoff_s(slice_.id, rounds, at_least_s=fault.retry_after_s)
             return ev.Step(replace(slice_, state=S.READY, throttled=rounds, not_before_at=now + pause_s))
         case _:
+            # Of the file, the link or the way to it: fetched again, then asked for anew.
             pass
     if fault.code in ("file_missing", "remote_task_not_found"):
         if not task.written_rows:
@@ -488,8 +487,9 @@ def _again(
 ) -> ev.Step:
     """One attempt is used up: let its remote task go and plan the next, or end with ``reason``."""
     task = _task(slice_)
-    gone = (ev.DeleteRemote(slice_.job, task.number, task.uuid),) if task.uuid else ()
-    orders = (*orders, *gone, *(_discard(slice_) if discard else ()))
+    gone = (ev.DeleteRemote(task),) if task.uuid else ()
+    best = slice_.best.staged_path if slice_.best is not None else ""
+    orders = (*orders, *gone, *(_discard(slice_, keep=best) if discard else ()))
     if slice_.attempt >= rules.job.attempts:
         if slice_.best is not None:
             step = _settle_short(replace(slice_, receipt=None), slice_.best)
@@ -534,7 +534,9 @@ def _resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.S
             if slice_.receipt is not None or slice_.recounted_at is not None:
                 return ev.Step(slice_, (ev.Recount(slice_, task.number),))
             return ev.Step(replace(slice_, state=S.READY, not_before_at=0.0))
-        case S.SETTLING if slice_.receipt is not None:
+        case S.SETTLING:
+            if slice_.receipt is None:
+                raise IllegalEvent(f"slice {slice_.id} has nothing to settle")
             return ev.Step(slice_, (ev.Publish(slice_, slice_.receipt),))
         case _:
             return ev.Step(slice_)
@@ -575,7 +577,7 @@ def _dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.S
     task = slice_.task
     orders: tuple[ev.Instruction, ...] = _discard(slice_)
     if task is not None and task.uuid:
-        orders = (ev.Unwatch(task), ev.DeleteRemote(slice_.job, task.number, task.uuid), *orders)
+        orders = (ev.Unwatch(task), ev.DeleteRemote(task), *orders)
     return ev.Step(replace(slice_, state=S.ABANDONED, receipt=None, best=None), orders)
 
 

@@ -2,7 +2,8 @@
 
 The list has no filter by name, is paged by number while others create and delete, may lag behind creates, repeat items,
 miss some, and lower the page size without saying so (bls-api.md 2.3, 10.4, 10.5). So: *found* is a fact after one walk;
-*absent* needs two walks in a row that show the same uuids, both begun late enough after the create.
+*absent* needs two walks in a row of which the second shows nothing that the first had missed, begun late enough after the
+create.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.job import JobIdentity
-from orchestrator.core.model import RemoteTask, RemoteTaskStatus, TaskPage
+from orchestrator.core.model import RemoteState, RemoteTask, RemoteTaskStatus, TaskPage
 
-__all__ = ["Doubt", "PageCursor", "absence_provable_at", "advance", "matches", "reaches_back_to"]
+__all__ = ["Doubt", "PageCursor", "absence_provable_at", "advance", "found", "matches", "missed", "reaches_back_to"]
 
 SETTLING_S = 15.0
 """The least time between a create's answer and a walk that may prove its absence."""
@@ -78,7 +79,7 @@ def reaches_back_to(page: TaskPage, oldest_at: float) -> bool:
 
 
 def found(doubts: Iterable[Doubt], walked: Mapping[str, RemoteTaskStatus]) -> dict[int, tuple[RemoteTaskStatus, ...]]:
-    """Remote tasks of each doubtful number, oldest first."""
+    """Remote tasks of each doubtful number: those that can still yield a file first, among them the oldest."""
     by_name: dict[str, list[RemoteTaskStatus]] = {}
     for status in walked.values():
         by_name.setdefault(status.name, []).append(status)
@@ -86,5 +87,20 @@ def found(doubts: Iterable[Doubt], walked: Mapping[str, RemoteTaskStatus]) -> di
     for doubt in doubts:
         mine = [status for status in by_name.get(doubt.task.name, ()) if matches(doubt, status)]
         if mine:
-            result[doubt.task.number] = tuple(sorted(mine, key=lambda status: (status.created_at or 0.0, status.uuid)))
+            result[doubt.task.number] = tuple(sorted(mine, key=_preference))
     return result
+
+
+def _preference(status: RemoteTaskStatus) -> tuple[bool, float, str]:
+    return status.state in (RemoteState.FAILED, RemoteState.EXPIRED), status.created_at or 0.0, status.uuid
+
+
+def missed(
+    before: Mapping[str, RemoteTaskStatus], after: Mapping[str, RemoteTaskStatus], begun_at: float
+) -> frozenset[str]:
+    """What the later walk shows though the earlier one, begun at ``begun_at`` (server time), should have shown it."""
+    return frozenset(
+        uuid
+        for uuid, status in after.items()
+        if uuid not in before and (status.created_at is None or status.created_at < begun_at)
+    )

@@ -1,0 +1,152 @@
+"""What is not covered and why, and whether what is stored still agrees with the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from orchestrator.core import events as ev
+from orchestrator.core.job import Job
+from orchestrator.core.lifecycle import Rules, transition
+from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.report import Gap
+from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, normalise, subtract
+from orchestrator.engine.context import JobContext
+from orchestrator.engine.transaction import Transaction
+from orchestrator.errors import ExitCode
+from orchestrator.ports.store import ManifestReader, ManifestWriter
+from orchestrator.ports.time import Clock
+
+__all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "verify"]
+
+PAGE = 500
+
+
+async def all_slices(
+    manifest: ManifestReader, job: str, states: Sequence[SliceState], window: Window | None = None
+) -> AsyncIterator[Slice]:
+    """Slices in ``states``, page by page."""
+    after = ""
+    while True:
+        page = await manifest.slices(job, states, window=window, limit=PAGE, after=after)
+        for slice_ in page:
+            yield slice_
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
+
+
+async def covered_of(job: Job, manifest: ManifestReader) -> WindowSet:
+    return await manifest.coverage(job.name, job.identity.logstream or "*")
+
+
+async def gaps_of(job: Job, manifest: ManifestReader, window: Window | None, jobs_path: str) -> tuple[Gap, ...]:
+    """Every part of ``window`` (the job's own when None) that is not proven stored, with its reason; oldest first.
+    Together with the coverage they are the window exactly."""
+    asked = window or job.window
+    if asked is None:
+        return ()
+    missing = subtract((asked,), await covered_of(job, manifest))
+    gaps: list[Gap] = []
+    if missing:
+        async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
+            mine = intersect(missing, (slice_.window,))
+            gaps += [_gap(job, piece, slice_.logstream, slice_.reason, jobs_path) for piece in mine]
+            missing = subtract(missing, mine)
+    gaps += [_gap(job, piece, "", Reason.NOT_EXPORTED, jobs_path) for piece in missing]
+    return tuple(sorted(gaps, key=lambda gap: gap.window))
+
+
+def _gap(job: Job, window: Window, logstream: str, reason: str, jobs_path: str) -> Gap:
+    text = describe_reason(reason)
+    mend = text.mend
+    for word, value in (
+        ("{jobs}", jobs_path),
+        ("{job}", job.name),
+        ("{from}", iso_utc(window.start_s)),
+        ("{to}", iso_utc(window.end_s)),
+    ):
+        mend = mend.replace(word, value)
+    stream = logstream or job.identity.logstream or "*"
+    return Gap(job.name, window, stream, reason, text.mendable, mend)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement. ``problem`` is ``missing``, ``size differs``, ``digest differs``, ``rows do not add up``,
+    ``covered without a slice`` or ``stored but not covered``."""
+
+    job: str
+    window: Window
+    slice: str
+    path: str
+    problem: str
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    exit: int
+    files_checked: int
+    bytes_checked: int
+    findings: tuple[Finding, ...]
+
+
+async def verify(
+    contexts: Sequence[JobContext],
+    manifest: ManifestReader,
+    *,
+    quick: bool,
+    writer: ManifestWriter | None,
+    clock: Clock,
+) -> VerifyReport:
+    """Hold every stored file against the ledger: presence and size, digest too unless ``quick``; rows; and coverage against
+    slices. With a ``writer`` damaged windows are marked uncovered, so that the next run exports them anew. Deletes nothing."""
+    findings: list[Finding] = []
+    files = bytes_checked = 0
+    for context in contexts:
+        job, proven = context.job, list[Window]()
+        async for slice_ in all_slices(
+            manifest, job.name, (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED), job.window
+        ):
+            proven.append(slice_.window)
+            if slice_.state is not SliceState.DONE or slice_.receipt is None:
+                continue
+            files, bytes_checked = files + 1, bytes_checked + (0 if quick else slice_.receipt.stored_bytes)
+            problem = await _problem(context, slice_, quick=quick)
+            if problem:
+                marked = writer is not None and await _mark(writer, context.job, slice_, clock)
+                findings.append(Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked))
+        findings += await _ledger_findings(context, manifest, proven)
+    exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
+    return VerifyReport(exit_code, files, bytes_checked, tuple(findings))
+
+
+async def _problem(context: JobContext, slice_: Slice, *, quick: bool) -> str:
+    receipt = slice_.receipt
+    if receipt is None:
+        return ""
+    if receipt.served_rows - receipt.dropped_rows != receipt.stored_rows:
+        return "rows do not add up"
+    sha256 = None if quick else receipt.stored_sha256
+    return await context.destination.check(slice_.path, size_bytes=receipt.stored_bytes, sha256=sha256)
+
+
+async def _mark(writer: ManifestWriter, job: Job, slice_: Slice, clock: Clock) -> bool:
+    now = clock.now()
+    event = ev.Marked(slice_.id, Reason.DAMAGED)
+    transaction = Transaction(now)
+    transaction.add(slice_, event, transition(slice_, event, now, Rules(job)))
+    await writer.commit(transaction.changes())
+    return True
+
+
+async def _ledger_findings(context: JobContext, manifest: ManifestReader, proven: list[Window]) -> list[Finding]:
+    job = context.job
+    if job.window is None:
+        return []
+    stored = intersect(normalise(proven), (job.window,))
+    covered = intersect(await covered_of(job, manifest), (job.window,))
+    unbacked = [Finding(job.name, piece, "", "", "covered without a slice") for piece in subtract(covered, stored)]
+    return unbacked + [Finding(job.name, p, "", "", "stored but not covered") for p in subtract(stored, covered)]

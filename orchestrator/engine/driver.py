@@ -1,0 +1,477 @@
+"""The driver: the one loop through which everything goes, and the manifest's only writer during a run.
+
+Take all waiting events, apply the table, commit one transaction, and only when it is on disk hand out the instructions and
+tell observers. So the manifest never lags behind an effect, and a crash between any two lines of this file is answered by
+the table's ``Resumed`` row. When a commit fails nothing is handed out: memory is never the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core.admission import Candidate, next_job, room_for_creates
+from orchestrator.core.lifecycle import IllegalEvent, Rules, transition
+from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Fault, RemoteTask, Slice, SliceState, remote_name
+from orchestrator.core.walk import Doubt
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.faults import fault_of
+from orchestrator.engine.recovery import Resolver
+from orchestrator.engine.stages import settle
+from orchestrator.engine.stages.submit import submit
+from orchestrator.engine.stages.transfer import fetch
+from orchestrator.engine.stages.watch import Watcher
+from orchestrator.engine.transaction import Transaction
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["Desk", "Driver"]
+
+BATCH = 256
+CREATES_GRACE_S = 10.0
+"""How long a drain waits for creates that are under way; without a reply they stay in doubt."""
+LONGEST_NAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """New slices from the planner, planned or proven empty; ``committed`` is set once they are on disk."""
+
+    slices: tuple[Slice, ...]
+    committed: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A remote task of ours was deleted at the service."""
+
+    task: RemoteTask
+
+
+Item = ev.Event | PlannedBatch | Deleted
+
+
+@dataclass(slots=True)
+class Desk:
+    """What the driver keeps per job."""
+
+    context: JobContext
+    watcher: Watcher
+    resolver: Resolver
+    outstanding: int = 0
+    planning: bool = False
+    stopped: Fault | None = None
+    fresh: bool = True
+    """Planned slices may have appeared since the manifest was last asked."""
+    due_at: float | None = None
+    created: int = 0
+    fetched_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Work:
+    """Coroutines under way, by what a drain does with them."""
+
+    creates: set[asyncio.Task[None]] = field(default_factory=set)
+    publishes: set[asyncio.Task[None]] = field(default_factory=set)
+    others: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.creates or self.publishes or self.others)
+
+    def all(self) -> set[asyncio.Task[None]]:
+        return self.creates | self.publishes | self.others
+
+
+class Driver:
+    """Runs slices of several jobs until nothing is left to do, or until told to drain."""
+
+    def __init__(self, desks: Iterable[Desk], room: Room, *, next_number: int) -> None:
+        self._desks = {desk.context.job.name: desk for desk in desks}
+        self._room = room
+        self._next_number = next_number
+        self._live: dict[str, Slice] = {}
+        self._inbox: deque[Item] = deque()
+        self._batch: list[Item] = []
+        self._arrived = asyncio.Event()
+        self._work = _Work()
+        self._fetching: set[str] = set()
+        self._parked: set[str] = set()
+        self._crash: BaseException | None = None
+        self.fault: Fault | None = None
+        """What made the whole run stop, if anything did."""
+
+    # ── what others call ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def post(self, item: Item) -> None:
+        """Hand in one event; safe from any coroutine of this loop."""
+        self._inbox.append(item)
+        self._arrived.set()
+
+    def resume(self, slice_: Slice, event: ev.Event) -> None:
+        """Take a slice that an earlier run left into memory, with the first event for it."""
+        self._live[slice_.id] = slice_
+        self.post(event)
+
+    async def add_planned(self, slices: Sequence[Slice]) -> None:
+        """Commit new slices; returns when they are on disk."""
+        batch = PlannedBatch(tuple(slices), asyncio.Event())
+        self.post(batch)
+        await batch.committed.wait()
+
+    def stop(self, fault: Fault) -> None:
+        """A fault of this machine: drain."""
+        self.fault = self.fault or fault
+        self._arrived.set()
+
+    def stop_job(self, job: str, fault: Fault) -> None:
+        desk = self._desks[job]
+        if desk.stopped is None:
+            desk.stopped = fault
+            self._room.observer.noted("job.stopped", job=job, code=fault.code, message=fault.message)
+        self._arrived.set()
+
+    def planning(self, job: str, active: bool) -> None:
+        self._desks[job].planning = active
+        self._arrived.set()
+
+    def crash(self, error: BaseException) -> None:
+        """A defect somewhere: end the run with it."""
+        self._crash = self._crash or error
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Drive until done or drained. Raises what is not ours to turn into a fault."""
+        watchers = [asyncio.create_task(self._watch(desk)) for desk in self._distinct("watcher")]
+        stop = asyncio.create_task(self._await_stop())
+        try:
+            while not await self._finished():
+                await self._admit()
+                if not self._inbox:
+                    await self._nap()
+                await self._turn()
+            if self._draining():
+                await self._drain()
+        except OrchestratorError as error:
+            self.fault = self.fault or fault_of(error)
+            await self._report_unsaved()
+        finally:
+            for task in (*watchers, stop, *self._work.all()):
+                task.cancel()
+            await asyncio.gather(*watchers, stop, *self._work.all(), return_exceptions=True)
+            for desk in self._distinct("resolver"):
+                await desk.resolver.close()
+        if self._crash is not None:
+            raise self._crash
+
+    # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _draining(self) -> bool:
+        return self.fault is not None or self._room.stop.is_set()
+
+    async def _finished(self) -> bool:
+        if self._draining() or self._crash is not None:
+            return True
+        if self._inbox or self._work or any(desk.planning for desk in self._desks.values()):
+            return False
+        if any(id_ not in self._parked for id_ in self._live):
+            return False
+        for desk in self._desks.values():
+            if desk.stopped is None and await self._room.manifest.next_due_at(desk.context.job.name) is not None:
+                return False
+        return True
+
+    async def _nap(self) -> None:
+        """Until something arrives or something falls due."""
+        now = self._room.clock.now()
+        dues = [
+            max(slice_.not_before_at, now + LONGEST_NAP_S if slice_.not_before_at <= now else 0.0)
+            for slice_ in self._live.values()
+            if slice_.state is SliceState.READY and slice_.id not in self._parked
+        ]
+        if self._create_room() > 0:
+            for desk in self._desks.values():
+                if desk.stopped is None:
+                    desk.due_at = await self._room.manifest.next_due_at(desk.context.job.name)
+                    dues += [] if desk.due_at is None else [desk.due_at]
+        pause_s = min([LONGEST_NAP_S, *(due - now for due in dues)])
+        if self._inbox:
+            return
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(max(0.0, pause_s)):
+                await self._arrived.wait()
+        except TimeoutError:
+            pass
+
+    async def _turn(self) -> None:
+        """One batch: apply, commit, then act."""
+        if not self._inbox:
+            return
+        batch = self._batch = [self._inbox.popleft() for _ in range(min(BATCH, len(self._inbox)))]
+        now = self._room.clock.now()
+        transaction = Transaction(now)
+        for item in batch:
+            self._apply(item, transaction, now)
+        changes = transaction.changes()
+        if changes:
+            self._room.boundary.reached("driver.commit.before")
+            await self._room.manifest.commit(changes)
+            self._room.boundary.reached("driver.commit.after")
+        self._batch = []
+        self._remember(transaction)
+        for item in batch:
+            if isinstance(item, PlannedBatch):
+                item.committed.set()
+        for before, after, event in transaction.told:
+            self._room.observer.changed(before, after, event)
+        self._dispatch(transaction.orders)
+
+    def _apply(self, item: Item, transaction: Transaction, now: float) -> None:
+        if isinstance(item, PlannedBatch):
+            transaction.plan(item.slices)
+            return
+        if isinstance(item, Deleted):
+            transaction.note_task(replace(item.task, deleted=True))
+            return
+        slice_ = transaction.current(item.slice_id) or self._live.get(item.slice_id)
+        if slice_ is None:
+            self._room.observer.noted("driver.late_event", event=type(item).__name__, slice=item.slice_id)
+            return
+        desk = self._desks[slice_.job]
+        try:
+            step = transition(slice_, item, now, Rules(desk.context.job, desk.outstanding))
+        except IllegalEvent as error:
+            self._room.observer.noted("driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error))
+            return
+        transaction.add(slice_, item, step)
+        self._tally(desk, item)
+
+    @staticmethod
+    def _tally(desk: Desk, event: ev.Event) -> None:
+        match event:
+            case ev.Created() | ev.Adopted():
+                desk.created += 1
+            case ev.Staged():
+                desk.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
+            case _:
+                pass
+
+    def _remember(self, transaction: Transaction) -> None:
+        """Memory follows the manifest: live slices stay, all others leave."""
+        for slice_ in transaction.slices():
+            if slice_.state in LIVE_STATES:
+                self._live[slice_.id] = slice_
+            else:
+                self._live.pop(slice_.id, None)
+                if slice_.state is SliceState.PLANNED:
+                    self._desks[slice_.job].fresh = True
+            self._parked.discard(slice_.id)
+            if slice_.state is not SliceState.TRANSFERRING:
+                self._fetching.discard(slice_.id)
+        self._parked |= transaction.parked & self._live.keys()
+        for desk in self._desks.values():
+            desk.outstanding = 0
+        for slice_ in self._live.values():
+            if slice_.state in OUTSTANDING_STATES:
+                self._desks[slice_.job].outstanding += 1
+
+    # ── admission ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _create_room(self) -> int:
+        live = self._live.values()
+        unfetched = sum(s.state in (SliceState.READY, SliceState.TRANSFERRING) for s in live)
+        # A planned slice in memory is one whose Admitted is in the inbox.
+        outstanding = sum(s.state in OUTSTANDING_STATES or s.state is SliceState.PLANNED for s in live)
+        limits = self._room.limits
+        return room_for_creates(
+            outstanding=outstanding, tasks=limits.tasks, unfetched=unfetched, downloads=limits.downloads
+        )
+
+    async def _admit(self) -> None:
+        self._admit_transfers()
+        room = self._create_room()
+        now = self._room.clock.now()
+        waiting: dict[str, deque[Slice]] = {}
+        for name, desk in self._desks.items():
+            due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
+            if room > 0 and due and desk.stopped is None:
+                found = await self._room.manifest.admissible(name, now, room + len(self._live))
+                waiting[name] = deque(s for s in found if s.id not in self._live)
+                desk.fresh, desk.due_at = False, None
+        admitted: dict[str, int] = {}
+        for _ in range(room):
+            choice = next_job(
+                Candidate(
+                    name,
+                    self._desks[name].context.job.priority,
+                    self._desks[name].outstanding + admitted.get(name, 0),
+                    queue[0].window.start_s,
+                )
+                for name, queue in waiting.items()
+                if queue
+            )
+            if choice is None:
+                break
+            admitted[choice.job] = admitted.get(choice.job, 0) + 1
+            self._admit_create(waiting[choice.job].popleft())
+        for name, queue in waiting.items():
+            self._desks[name].fresh = self._desks[name].fresh or bool(queue)
+
+    def _admit_create(self, slice_: Slice) -> None:
+        task = slice_.task
+        if task is not None and not task.uuid:
+            number, name = task.number, task.name
+        else:
+            number, self._next_number = self._next_number, self._next_number + 1
+            name = remote_name(self._room.manifest.manifest_id, number)
+        self.resume(slice_, ev.Admitted(slice_.id, number, name))
+
+    def _admit_transfers(self) -> None:
+        now = self._room.clock.now()
+        free = self._room.limits.downloads - len(self._fetching)
+        if free <= 0:
+            return
+        ready = [
+            s
+            for s in self._live.values()
+            if s.state is SliceState.READY
+            and s.not_before_at <= now
+            and s.id not in self._fetching
+            and s.id not in self._parked
+            and s.task is not None
+        ]
+        # The file that was finished first expires first.
+        ready.sort(key=lambda s: (s.task.finished_at or 0.0) if s.task else 0.0)
+        for slice_ in ready[:free]:
+            if slice_.task is not None:
+                self._fetching.add(slice_.id)
+                self.post(ev.TransferAdmitted(slice_.id, slice_.task.number))
+
+    # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _dispatch(self, orders: Sequence[ev.Instruction]) -> None:
+        publishes: dict[str, list[ev.Publish]] = {}
+        for order in orders:
+            if isinstance(order, ev.StopRun):
+                self.stop(order.fault)
+            elif isinstance(order, ev.StopJob):
+                self.stop_job(order.job, order.fault)
+            elif self._draining():
+                continue
+            elif isinstance(order, ev.Publish):
+                publishes.setdefault(order.slice.job, []).append(order)
+            else:
+                self._carry_out(order)
+        for job, batch in publishes.items():
+            self._spawn(self._answer_many(settle.publish(batch, self._desks[job].context, self._room)), self._work.publishes)
+
+    def _carry_out(self, order: ev.Instruction) -> None:
+        room = self._room
+        match order:
+            case ev.Submit():
+                self._spawn(self._answer(submit(order, self._context(order.slice), room)), self._work.creates)
+            case ev.Resolve():
+                desk = self._desks[order.slice.job]
+                doubt = Doubt(order.slice.id, order.task, desk.context.job.identity)
+                self._spawn(self._answer(desk.resolver.resolve(doubt)), self._work.others)
+            case ev.Watch():
+                desk = self._desks[order.slice.job]
+                job = desk.context.job
+                desk.watcher.watch(
+                    order.slice, order.task, logstore=job.identity.logstore, give_up_after_s=job.give_up_after_s
+                )
+            case ev.Unwatch():
+                self._desks[order.task.job].watcher.unwatch(order.task.number)
+            case ev.Fetch():
+                self._fetching.add(order.slice.id)
+                self._spawn(self._answer(fetch(order, self._context(order.slice), room)), self._work.others)
+            case ev.Recount():
+                self._fetching.discard(order.slice.id)
+                self._spawn(self._answer(settle.recount(order, self._context(order.slice), room)), self._work.others)
+            case ev.DeleteRemote():
+                self._spawn(self._delete(order), self._work.others)
+            case ev.DiscardStaged():
+                self._spawn(settle.discard(order, self._desks[order.job].context, room), self._work.others)
+            case ev.Publish() | ev.StopJob() | ev.StopRun():
+                raise AssertionError(f"{order} is dispatched elsewhere")
+
+    def _context(self, slice_: Slice) -> JobContext:
+        return self._desks[slice_.job].context
+
+    async def _answer(self, work: Coroutine[Any, Any, ev.Event]) -> None:
+        self.post(await work)
+
+    async def _answer_many(self, work: Coroutine[Any, Any, list[ev.Event]]) -> None:
+        for event in await work:
+            self.post(event)
+
+    async def _delete(self, order: ev.DeleteRemote) -> None:
+        """Best effort: what could not be deleted stays known as ours and undeleted."""
+        if not order.task.uuid:
+            return
+        try:
+            await self._desks[order.task.job].resolver.delete(order.task.uuid)
+        except OrchestratorError as error:
+            self._room.observer.noted("delete.failed", uuid=order.task.uuid, error=str(error)[:200])
+        else:
+            self.post(Deleted(order.task))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], kind: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        kind.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            kind.discard(task)
+            self._arrived.set()
+            if not task.cancelled() and task.exception() is not None:
+                self._crash = self._crash or task.exception()
+
+        task.add_done_callback(ended)
+
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _distinct(self, part: str) -> list[Desk]:
+        """One desk per shared watcher or resolver."""
+        seen: dict[int, Desk] = {}
+        for desk in self._desks.values():
+            seen.setdefault(id(getattr(desk, part)), desk)
+        return list(seen.values())
+
+    async def _watch(self, desk: Desk) -> None:
+        try:
+            await desk.watcher.run(self.post)
+        except Exception as error:
+            self.crash(error)
+            raise
+
+    async def _await_stop(self) -> None:
+        await self._room.stop.wait()
+        self._arrived.set()
+
+    async def _drain(self) -> None:
+        """Admit nothing more, let fetches go (their bytes are kept), but wait for creates and publishes under way: what
+        they answer is still written down."""
+        self._room.observer.noted("run.draining", reason=self._room.stop.reason or (self.fault.code if self.fault else ""))
+        for task in tuple(self._work.others):
+            task.cancel()
+        if self._crash is not None:
+            return
+        under_way = self._work.creates | self._work.publishes
+        if under_way:
+            await asyncio.wait(under_way, timeout=CREATES_GRACE_S)
+        if self.fault is not None and self.fault.code in ("manifest_damaged", "manifest_too_new"):
+            return
+        while self._inbox:
+            await self._turn()
+
+    async def _report_unsaved(self) -> None:
+        """The manifest could not be written: say which uuids it does not hold, so that nothing at the service is lost."""
+        if self._work.creates:
+            await asyncio.wait(self._work.creates, timeout=CREATES_GRACE_S)
+        for item in (*self._batch, *self._inbox):
+            if isinstance(item, ev.Created):
+                self._room.observer.noted("manifest.unsaved", uuid=item.uuid, slice=item.slice_id)

@@ -1,0 +1,80 @@
+"""From missing windows to planned slices, and the dry run that only says what they would be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
+from orchestrator.core.report import JobPlan, PlannedSlice
+from orchestrator.core.window import Window, WindowSet
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.planner import Planner
+from orchestrator.engine.steady import SteadyClock
+from orchestrator.engine.takeup import check_identity, leftovers, missing_of, out_of_retention, retention_starts_at
+
+__all__ = ["plan", "planned_slices"]
+
+REQUESTS_PER_SLICE = 2
+"""One create and one link; watching comes on top and is shared."""
+
+
+async def planned_slices(context: JobContext, missing: WindowSet, room: Room) -> AsyncIterator[tuple[Slice, ...]]:
+    """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven silence. Raises
+    Refused when the service will not be asked."""
+    async for part in _planner(context, room).plan(missing):
+        planned = [_slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready]
+        silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
+        yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
+
+
+def _planner(context: JobContext, room: Room) -> Planner:
+    return Planner(context, clock=room.clock, lanes=room.limits.queries)
+
+
+def _slice(
+    context: JobContext, window: Window, state: SliceState, lines: int | None, counted_at: float | None
+) -> Slice:
+    job = context.job
+    return Slice(
+        id=slice_id(job, job.identity.logstream, window),
+        job=job.name,
+        logstream=job.identity.logstream,
+        window=window,
+        state=state,
+        expected_lines=lines,
+        counted_at=counted_at,
+        evidence=Evidence.COUNT if state is SliceState.EMPTY else Evidence.NONE,
+    )
+
+
+async def plan(contexts: Sequence[JobContext], room: Room) -> tuple[JobPlan, ...]:
+    """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. Raises what planning meets:
+    Refused, Unreachable, UsageError, StorageError."""
+    room = replace(room, clock=SteadyClock(room.clock))
+    return tuple([await _plan_job(context, room) for context in contexts])
+
+
+async def _plan_job(context: JobContext, room: Room) -> JobPlan:
+    job = context.job
+    if job.window is None:
+        return JobPlan(job.name, None, (), 0, 0, 0)
+    await check_identity(job, room.manifest)
+    before = sum(room.requests().values())
+    left = await leftovers(job, job.window, room.manifest)
+    missing = await missing_of(job, job.window, room.manifest, left.taken)
+    slices = [slice_ for slice_, event in left.events if slice_.window.meets(job.window)]
+    if missing:
+        missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))
+        async for part in planned_slices(context, missing, room):
+            slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
+    planned = tuple(PlannedSlice(s.window, s.logstream, s.expected_lines) for s in sorted(slices, key=lambda s: s.window))
+    known = [slice_.lines for slice_ in planned if slice_.lines is not None]
+    return JobPlan(
+        job=job.name,
+        window=job.window,
+        slices=planned,
+        lines=sum(known) if len(known) == len(planned) else None,
+        requests=REQUESTS_PER_SLICE * len(planned),
+        planning_requests=sum(room.requests().values()) - before,
+    )

@@ -1,0 +1,218 @@
+"""A run: make the coverage of the asked windows true, as far as the service and this machine allow, and say what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.core.model import Fault, Slice, SliceState
+from orchestrator.core.report import JobReport, Report
+from orchestrator.core.window import Window, WindowSet
+from orchestrator.engine.audit import covered_of, gaps_of
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.driver import Desk, Driver
+from orchestrator.engine.faults import fault_of
+from orchestrator.engine.plan import planned_slices
+from orchestrator.engine.recovery import Resolver
+from orchestrator.engine.stages.watch import Watcher
+from orchestrator.engine.steady import SteadyClock
+from orchestrator.engine.takeup import check_identity, leftovers, missing_of, out_of_retention, retention_starts_at
+from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.ports.store import Changes
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A job that may run: what it resumes and what is still to be planned."""
+
+    desk: Desk
+    missing: WindowSet
+
+
+async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> Report:
+    """Run all jobs together until each asked window is covered or nothing more can be done for it in this run.
+
+    Never raises for what the service or the disk did: the report says it, per job and as a whole. A defect of ours is
+    raised. Setting ``room.stop`` drains: the report then tells how far it came. Cancelling drains nothing but loses nothing
+    either.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    room = replace(room, clock=SteadyClock(room.clock))
+    desks: dict[str, Desk] = {}
+    refused: dict[str, Fault] = {}
+    fault: Fault | None = None
+    driver: Driver | None = None
+    try:
+        driver = Driver(desks_of(contexts, room, desks), room, next_number=await room.manifest.next_number())
+        planners = await _open_all(contexts, room, driver, desks, refused)
+        try:
+            await driver.run()
+        finally:
+            for task in planners:
+                task.cancel()
+            await asyncio.gather(*planners, return_exceptions=True)
+        fault = driver.fault
+    except OrchestratorError as error:
+        fault = fault_of(error)
+    reports = [await _report(c, room, desks.get(c.job.name), refused.get(c.job.name), fault, jobs_path) for c in contexts]
+    exit_code = ExitCode.worst([r.exit for r in reports] + ([_exit_of(fault)] if fault else []))
+    settled = [await _settled_to(c, room) for c in contexts] if fault is None or fault.code == "disk_full" else []
+    known = [at for at in settled if at is not None]
+    return Report(
+        exit=exit_code,
+        complete=all(report.complete for report in reports),
+        settled_to=min(known) if known and len(known) == len(settled) else None,
+        duration_s=round(loop.time() - started, 3),
+        requests=dict(room.requests()),
+        jobs=tuple(reports),
+        error=fault or next((report.error for report in reports if report.error), None),
+    )
+
+
+def desks_of(contexts: Sequence[JobContext], room: Room, desks: dict[str, Desk]) -> list[Desk]:
+    """One desk per job; jobs of one service and project share their resolver and watcher."""
+    resolvers: dict[tuple[int, str], Resolver] = {}
+    watchers: dict[tuple[int, str], Watcher] = {}
+    for context in contexts:
+        project = context.job.identity.project
+        key = (id(context.tasks), project)
+        if key not in resolvers:
+            resolvers[key] = Resolver(context.tasks, project, clock=room.clock, observer=room.observer)
+            watchers[key] = Watcher(context.tasks, project, clock=room.clock, observer=room.observer)
+        desks[context.job.name] = Desk(context, watchers[key], resolvers[key])
+    return list(desks.values())
+
+
+async def _open_all(
+    contexts: Sequence[JobContext], room: Room, driver: Driver, desks: dict[str, Desk], refused: dict[str, Fault]
+) -> list[asyncio.Task[None]]:
+    """Take up every job; one that is refused at its first contact does not keep the others from running."""
+    planners: list[asyncio.Task[None]] = []
+    for context in contexts:
+        job = context.job
+        if job.window is None:
+            continue
+        try:
+            missing = await _open(context, job.window, room, driver)
+        except OrchestratorError as error:
+            if error.exit_code == ExitCode.STORAGE:
+                raise
+            refused[job.name] = fault_of(error)
+            driver.stop_job(job.name, refused[job.name])
+            continue
+        if missing:
+            driver.planning(job.name, active=True)
+            planners.append(asyncio.create_task(_plan(context, missing, room, driver)))
+    return planners
+
+
+async def _open(context: JobContext, window: Window, room: Room, driver: Driver) -> WindowSet:
+    job, manifest = context.job, room.manifest
+    await check_identity(job, manifest)
+    left = await leftovers(job, window, manifest)
+    missing = await missing_of(job, window, manifest, left.taken)
+    if not missing and not left.events:
+        return ()
+    starts_at = await retention_starts_at(context, room)
+    missing, gone = out_of_retention(job, missing, starts_at)
+    await manifest.commit(Changes(jobs=(job,), slices=gone))
+    for slice_, event in left.events:
+        driver.resume(slice_, event)
+    return missing
+
+
+async def _plan(context: JobContext, missing: WindowSet, room: Room, driver: Driver) -> None:
+    """Plan what is missing and hand it over part by part; the first slices run before the last are planned."""
+    name = context.job.name
+    try:
+        async for part in planned_slices(context, missing, room):
+            await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+    except OrchestratorError as error:
+        driver.stop_job(name, fault_of(error))
+    except Exception as error:
+        driver.crash(error)
+        raise
+    finally:
+        driver.planning(name, active=False)
+
+
+async def _fresh(slice_: Slice, room: Room) -> Slice:
+    """A window may have been a slice before. One that was given up goes on under its id; one that ended otherwise and is
+    missing all the same gets the next generation."""
+    known = await room.manifest.slice(slice_.id)
+    if known is None:
+        return slice_
+    return replace(slice_, published_path=known.published_path, published_sha256=known.published_sha256)
+
+
+async def _report(
+    context: JobContext, room: Room, desk: Desk | None, refused: Fault | None, fault: Fault | None, jobs_path: str
+) -> JobReport:
+    job = context.job
+    error = refused or (desk.stopped if desk else None)
+    if job.window is None:
+        return JobReport(job.name, ExitCode.COMPLETE, None, complete=True)
+    try:
+        gaps = await gaps_of(job, room.manifest, job.window, jobs_path)
+        totals = await room.manifest.totals(job.name, job.window)
+    except OrchestratorError as unreadable:
+        lost = fault or fault_of(unreadable)
+        return JobReport(job.name, _exit_of(lost), job.window, complete=False, error=lost)
+    due_until = min(job.window.end_s, job.due_until_s)
+    not_due = (Window(due_until, job.window.end_s),) if due_until < job.window.end_s else ()
+    return JobReport(
+        job=job.name,
+        exit=_job_exit(gaps_reasons=[(g.reason, g.mendable) for g in gaps], error=error, fault=fault, room=room),
+        window=job.window,
+        complete=not gaps,
+        lines=totals.lines,
+        bytes_fetched=desk.fetched_bytes if desk else 0,
+        bytes_stored=totals.stored_bytes,
+        files=totals.files,
+        remote_tasks_created=desk.created if desk else 0,
+        slices={state.value: n for state, n in totals.slices.items() if n},
+        gaps=gaps,
+        not_due=not_due,
+        error=error,
+    )
+
+
+def _job_exit(*, gaps_reasons: list[tuple[str, bool]], error: Fault | None, fault: Fault | None, room: Room) -> int:
+    if not gaps_reasons:
+        return ExitCode.COMPLETE
+    if fault is not None:
+        return _exit_of(fault)
+    if error is not None:
+        return _exit_of(error)
+    if room.stop.is_set():
+        return ExitCode.INTERRUPTED if room.stop.interrupted else ExitCode.INCOMPLETE
+    if any(reason == "rows outside window" for reason, _ in gaps_reasons):
+        return ExitCode.INTEGRITY
+    return ExitCode.INCOMPLETE if any(mendable for _, mendable in gaps_reasons) else ExitCode.UNMENDABLE
+
+
+def _exit_of(fault: Fault) -> int:
+    """The exit code of the error class a fault came from."""
+    return _EXITS.get(fault.code, ExitCode.INCOMPLETE)
+
+
+def _every_class(root: type[OrchestratorError]) -> list[type[OrchestratorError]]:
+    return [root] + [found for child in root.__subclasses__() for found in _every_class(child)]
+
+
+_EXITS: dict[str, int] = {error.code: int(error.exit_code) for error in _every_class(OrchestratorError)}
+
+
+async def _settled_to(context: JobContext, room: Room) -> int | None:
+    """Up to where the job is proven stored without a hole, from the start of its window."""
+    window = context.job.window
+    if window is None:
+        return context.job.due_until_s
+    for covered in await covered_of(context.job, room.manifest):
+        if covered.start_s <= window.start_s < covered.end_s:
+            return min(covered.end_s, window.end_s)
+    return None

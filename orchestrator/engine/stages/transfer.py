@@ -1,0 +1,88 @@
+"""Transfer: a finished remote task becomes a staged, checked file. Links are asked for and renewed here, never by a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from orchestrator.core import events as ev
+from orchestrator.core.layout import render_layout
+from orchestrator.core.model import LinkExpired, Receipt, RemoteTask, Slice, Ticket
+from orchestrator.core.redact import PresignedLink
+from orchestrator.core.retry import backoff_s
+from orchestrator.core.window import Window
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.faults import fault_of
+from orchestrator.errors import LinkRefused, OrchestratorError
+
+__all__ = ["attempt_key", "fetch", "place"]
+
+RENEWALS_WITHOUT_PROGRESS = 3
+"""Fresh links in a row that bring no byte before the transfer is called failed."""
+
+
+async def fetch(order: ev.Fetch, context: JobContext, room: Room) -> ev.Event:
+    """Carry out one Fetch."""
+    slice_, task = order.slice, order.task
+    try:
+        receipt = await _transfer(slice_, task, context, room)
+    except OrchestratorError as error:
+        return ev.TransferFailed(slice_.id, task.number, fault_of(error))
+    room.boundary.reached("transfer.receipt")
+    return ev.Staged(slice_.id, task.number, receipt, place(context, slice_, receipt))
+
+
+async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: Room) -> Receipt:
+    safe_bytes, idle = -1, 0
+    while True:
+        link = await context.tasks.link(task.uuid)
+        result = await room.data_plane.transfer(_ticket(slice_, task, link, context, room))
+        if not isinstance(result, LinkExpired):
+            return result
+        idle = idle + 1 if result.offset_bytes <= safe_bytes else 0
+        safe_bytes = max(safe_bytes, result.offset_bytes)
+        if idle >= RENEWALS_WITHOUT_PROGRESS:
+            raise LinkRefused(f"{idle} fresh links in a row did not open for remote task {task.uuid}")
+        room.observer.noted("transfer.link_renewed", job=slice_.job, slice=slice_.id, offset_bytes=result.offset_bytes)
+        if idle:
+            await asyncio.sleep(backoff_s(f"link:{slice_.id}", idle))
+
+
+def _ticket(slice_: Slice, task: RemoteTask, link: PresignedLink, context: JobContext, room: Room) -> Ticket:
+    job, limits = context.job, room.limits
+    if job.destination is None:
+        raise OrchestratorError(f"job {job.name} has no destination")
+    return Ticket(
+        slice_id=slice_.id,
+        job=slice_.job,
+        attempt_key=attempt_key(slice_, task),
+        window=slice_.window,
+        requested=task.window,
+        limit=task.limit,
+        order=task.order,
+        format=task.format,
+        output=job.output,
+        compression=job.compression,
+        time_field=job.time_field,
+        destination=job.destination,
+        link=link,
+        written_rows=task.written_rows,
+        disk_reserve_bytes=limits.disk_reserve_bytes,
+        bandwidth_bytes_per_s=limits.bandwidth_bytes_per_s,
+    )
+
+
+def attempt_key(slice_: Slice, task: RemoteTask) -> str:
+    """Names the staged file: the same remote task and fetch round find what an earlier process left."""
+    return f"{task.name}-{hashlib.sha256(task.uuid.encode()).hexdigest()[:8]}-{slice_.fetch_round}"
+
+
+def place(context: JobContext, slice_: Slice, receipt: Receipt) -> str:
+    """The final path of a receipt's rows: layout over the window it really holds, plus the extension of its form."""
+    job = context.job
+    window: Window = receipt.kept or slice_.window
+    relative = render_layout(
+        job.layout, job.name, job.identity.project, job.identity.logstore, window, context.zone, slice_.logstream
+    )
+    folder = job.destination.url.rstrip("/") if job.destination else ""
+    return f"{folder}/{relative}{receipt.extension}"

@@ -1,0 +1,135 @@
+"""The beginning of a run for one job: what earlier runs left, what of the asked window is still missing, what cannot be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core import events as ev
+from orchestrator.core.job import Job
+from orchestrator.core.model import Slice, SliceState, slice_id
+from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
+from orchestrator.engine.audit import all_slices, covered_of
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.errors import Refused, ServiceError, UsageError
+from orchestrator.ports.store import ManifestReader
+
+__all__ = ["Leftovers", "check_identity", "leftovers", "missing_of", "out_of_retention", "retention_starts_at"]
+
+PERMANENT_DAYS = 3650
+"""bls-api.md 4.2."""
+DAY_S = 86_400
+_DECISIVE = frozenset({401})
+_NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
+_BAD_CREDENTIALS = frozenset(
+    {"Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidHTTPAuthHeader", "RequestExpired", "OptInRequired"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Slices of earlier runs with the first event for each, and the windows they keep from being planned again."""
+
+    events: tuple[tuple[Slice, ev.Event], ...]
+    taken: WindowSet
+
+
+async def check_identity(job: Job, manifest: ManifestReader) -> None:
+    """A job is what it exports: under one name that never changes. Raises UsageError with the difference."""
+    known = await manifest.job_identity(job.name)
+    if known is None or known == job.identity:
+        return
+    changed = [
+        f"{word}: {getattr(known, word)!r} in the manifest, {getattr(job.identity, word)!r} in the job file"
+        for word in ("service", "project", "logstore", "logstream", "query")
+        if getattr(known, word) != getattr(job.identity, word)
+    ]
+    raise UsageError(
+        f"job {job.name} is not the job this manifest holds under that name ({'; '.join(changed)})",
+        hint="give the job a new name, or use another manifest",
+    )
+
+
+async def retention_starts_at(context: JobContext, room: Room) -> int | None:
+    """The UTC second before which the logstore keeps nothing, None when unknown or for ever. Doubles as the first contact:
+    raises Refused when credentials or names are wrong, Unreachable and its kin when nobody answers."""
+    job = context.job
+    try:
+        store = await context.meta.describe_logstore(job.identity.project, job.identity.logstore)
+    except Refused as error:
+        decisive = error.status in _DECISIVE or error.service_code in _NO_SUCH_STORE | _BAD_CREDENTIALS
+        if decisive or error.status == 404:
+            raise
+        # Describing needs a permission of its own; exporting may be allowed without it.
+        room.observer.noted("run.retention_unknown", job=job.name, why=str(error)[:200])
+        return None
+    days = store.retention_days
+    if days is None or days <= 0 or days >= PERMANENT_DAYS:
+        return None
+    return int(room.clock.now()) - days * DAY_S
+
+
+async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Leftovers:
+    """Unfinished slices that meet the window go on whole; others are let go. What failed before gets a new budget, unless
+    another run cannot mend it."""
+    events: list[tuple[Slice, ev.Event]] = []
+    taken: list[Window] = []
+    for slice_ in await manifest.live(job.name):
+        must_resolve = slice_.state in (SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.SETTLING)
+        if slice_.window.meets(window) or must_resolve:
+            events.append((slice_, ev.Resumed(slice_.id)))
+            taken.append(slice_.window)
+        else:
+            events.append((slice_, ev.Dropped(slice_.id)))
+    for side in _outside(window):
+        async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), side):
+            if not slice_.window.meets(window):
+                events.append((slice_, ev.Dropped(slice_.id)))
+    async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), window):
+        taken.append(slice_.window)
+        if slice_.attempt or slice_.throttled:
+            events.append((slice_, ev.Resumed(slice_.id)))
+    async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
+        taken.append(slice_.window)
+        if describe_reason(slice_.reason).mendable or _asks_more(job, slice_):
+            events.append((slice_, ev.Resumed(slice_.id)))
+    return Leftovers(tuple(events), subtract(taken, ()))
+
+
+def _outside(window: Window) -> list[Window]:
+    sides = [(0, window.start_s), (window.end_s, LATEST_S)]
+    return [Window(start_s, end_s) for start_s, end_s in sides if start_s < end_s]
+
+
+def _asks_more(job: Job, slice_: Slice) -> bool:
+    """Whether a larger ``max_lines`` may mend what a smaller one could not."""
+    return slice_.reason == Reason.OVERFULL_SECOND and slice_.task is not None and slice_.task.limit < job.max_lines
+
+
+async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: WindowSet) -> WindowSet:
+    """``window − coverage − what leftovers already take``."""
+    return subtract(subtract((window,), await covered_of(job, manifest)), taken)
+
+
+def out_of_retention(job: Job, missing: WindowSet, starts_at: int | None) -> tuple[WindowSet, tuple[Slice, ...]]:
+    """Split what is missing into what can still be asked for and slices that stand for what the service no longer keeps."""
+    if starts_at is None or starts_at <= 0:
+        return missing, ()
+    gone = intersect(missing, (Window(0, starts_at),))
+    slices = tuple(
+        Slice(
+            id=slice_id(job, job.identity.logstream, piece),
+            job=job.name,
+            logstream=job.identity.logstream,
+            window=piece,
+            state=SliceState.FAILED,
+            reason=Reason.BEYOND_RETENTION,
+        )
+        for piece in gone
+    )
+    return subtract(missing, gone), slices
+
+
+def is_transient(error: ServiceError) -> bool:
+    """Whether the next run may find the service in a better mood."""
+    return not isinstance(error, Refused)

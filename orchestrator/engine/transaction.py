@@ -1,0 +1,123 @@
+"""One batch in the making: what will be committed together, and what shall be done and told afterwards."""
+
+from __future__ import annotations
+
+import re
+
+from orchestrator.core import events as ev
+from orchestrator.core.model import RemoteTask, Slice, SliceState
+from orchestrator.ports.store import Changes, Covered, JournalEntry
+
+__all__ = ["Transaction"]
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Transaction:
+    """Collects steps in the order of their events; later states of a slice replace earlier ones."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._slices: dict[str, Slice] = {}
+        self._tasks: dict[tuple[int, str], RemoteTask] = {}
+        self._covered: list[Covered] = []
+        self._uncovered: list[Covered] = []
+        self._journal: list[JournalEntry] = []
+        self.orders: list[ev.Instruction] = []
+        self.told: list[tuple[Slice | None, Slice, ev.Event | None]] = []
+        self.parked: set[str] = set()
+
+    def current(self, slice_id: str) -> Slice | None:
+        """The slice as this batch has changed it so far."""
+        return self._slices.get(slice_id)
+
+    def slices(self) -> tuple[Slice, ...]:
+        return tuple(self._slices.values())
+
+    def plan(self, slices: tuple[Slice, ...]) -> None:
+        """New slices; one that is born empty is covered at once."""
+        for slice_ in slices:
+            self._slices[slice_.id] = slice_
+            self.told.append((None, slice_, None))
+            event = {SliceState.EMPTY: "proved_empty", SliceState.FAILED: "ruled_out"}.get(slice_.state, "planned")
+            self._note(slice_, event, lines=slice_.expected_lines, reason=slice_.reason)
+            if slice_.state is SliceState.EMPTY:
+                self._covered.append(_covered(slice_))
+
+    def note_task(self, task: RemoteTask) -> None:
+        """A remote-task row on its own."""
+        self._tasks[task.number, task.uuid] = task
+
+    def add(self, before: Slice, event: ev.Event, step: ev.Step) -> None:
+        after = step.slice
+        self._slices[after.id] = after
+        for task in step.tasks:
+            self.note_task(task)
+        for child in step.children:
+            self._slices[child.id] = child
+            self._note(child, "born", parent=after.id)
+            self.told.append((None, child, None))
+        if step.covered is not None:
+            self._covered.append(_covered(after))
+        if step.uncovered is not None:
+            self._uncovered.append(_covered(after))
+        if step.parked:
+            self.parked.add(after.id)
+        else:
+            self.parked.discard(after.id)
+        self.orders.extend(step.instructions)
+        self.told.append((before, after, event))
+        self._note(after, _WORD.sub("_", type(event).__name__).lower(), **_detail(before, after, event))
+
+    def changes(self) -> Changes:
+        return Changes(
+            slices=tuple(self._slices.values()),
+            tasks=tuple(self._tasks.values()),
+            covered=tuple(self._covered),
+            uncovered=tuple(self._uncovered),
+            journal=tuple(self._journal),
+        )
+
+    def _note(self, slice_: Slice, event: str, **detail: str | int | float | None) -> None:
+        kept = dict(detail)
+        for key in [key for key, value in detail.items() if value is None or value == ""]:
+            del kept[key]
+        self._journal.append(JournalEntry(self._now, slice_.job, slice_.id, event, kept))
+
+
+def _covered(slice_: Slice) -> Covered:
+    return Covered(slice_.job, slice_.logstream or "*", slice_.window)
+
+
+def _detail(before: Slice, after: Slice, event: ev.Event) -> dict[str, str | int | float | None]:
+    """What a reader of the story needs to follow it: where it went, with which remote task, and why."""
+    task = after.task or before.task
+    detail: dict[str, str | int | float | None] = {"state": after.state.value, "attempt": after.attempt or None}
+    if task is not None:
+        detail |= {"name": task.name, "uuid": task.uuid or None}
+    if after.reason:
+        detail["reason"] = after.reason
+    match event:
+        case (
+            ev.CreateRefused(fault=fault)
+            | ev.CreateDoubted(fault=fault)
+            | ev.LeftInDoubt(fault=fault)
+            | ev.WatchRefused(fault=fault)
+            | ev.TransferFailed(fault=fault)
+            | ev.PublishFailed(fault=fault)
+        ):
+            detail |= {"fault": fault.code, "message": fault.message, "request_id": fault.request_id or None}
+        case ev.Created(request_id=request_id):
+            detail["request_id"] = request_id or None
+        case ev.Observed(status=status):
+            detail |= {"remote_state": status.state[:100], "written_rows": status.written_rows}
+            detail |= {"failed_code": status.failed_code[:100] or None, "failed_message": status.failed_message[:300] or None}
+        case ev.Staged(receipt=receipt):
+            detail |= {"rows": receipt.stored_rows, "dropped": receipt.dropped_rows, "bytes": receipt.fetched_bytes}
+        case ev.Recounted(count=count):
+            detail["count"] = count
+        case ev.Published():
+            detail["path"] = after.path
+        case _:
+            pass
+    return detail

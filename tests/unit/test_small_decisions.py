@@ -1,0 +1,57 @@
+"""Admission, backoff, reasons and exit codes: small tables that much depends on."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.core.admission import Candidate, next_job, room_for_creates
+from orchestrator.core.reasons import Reason, describe_reason, short_by
+from orchestrator.core.retry import backoff_s
+from orchestrator.errors import ExitCode
+
+
+def test_the_job_that_goes_next_is_urgent_then_idle_then_old() -> None:
+    """Priority beats fairness, fairness beats age."""
+    busy_urgent = Candidate("a", 1, 9, 50)
+    idle = Candidate("b", 0, 0, 90)
+    idle_old = Candidate("c", 0, 0, 10)
+    assert next_job([idle, busy_urgent, idle_old]) == busy_urgent
+    assert next_job([idle, idle_old]) == idle_old
+    assert next_job([]) is None
+
+
+@pytest.mark.parametrize(
+    ("outstanding", "unfetched", "room"), [(0, 0, 20), (19, 8, 1), (20, 0, 0), (25, 0, 0), (0, 9, 0)]
+)
+def test_room_for_creates_ends_at_the_ceiling_and_while_files_pile_up(
+    outstanding: int, unfetched: int, room: int
+) -> None:
+    """No create is admitted above ``tasks``, nor while more than twice ``downloads`` files wait."""
+    assert room_for_creates(outstanding=outstanding, tasks=20, unfetched=unfetched, downloads=4) == room
+
+
+def test_pauses_double_up_to_a_cap_are_jittered_and_honour_the_service() -> None:
+    """Every pause lies between half and all of its ceiling, differs by key, and is never shorter than asked for."""
+    for round_no in range(1, 30):
+        ceiling_s = min(90.0, 2.0 * 2 ** (round_no - 1))
+        assert ceiling_s / 2 <= backoff_s("k", round_no) <= ceiling_s
+    assert backoff_s("k", 1) != backoff_s("l", 1)
+    assert backoff_s("k", 1, at_least_s=120.0) == 120.0
+
+
+def test_every_reason_has_a_meaning_and_a_mend() -> None:
+    """No gap is reported without what it means and which command mends it."""
+    for reason in Reason:
+        text = describe_reason(reason)
+        assert text.meaning
+        assert "orchestrator" in text.mend
+    assert describe_reason(short_by(3)) == describe_reason(Reason.SHORT)
+    assert describe_reason("a word of tomorrow") == describe_reason(Reason.NOT_EXPORTED)
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"), [([], 0), ([0, 3], 3), ([7, 3], 3), ([3, 5, 130], 130), ([6, 1], 1), ([2, 1], 2), ([4, 5], 4)]
+)
+def test_one_exit_code_speaks_for_several_jobs_by_a_fixed_order(codes: list[int], worst: int) -> None:
+    """The first of 2 1 6 8 130 4 5 3 7 0 that occurs wins."""
+    assert ExitCode.worst(codes) == worst
