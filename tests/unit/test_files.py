@@ -139,6 +139,18 @@ def test_a_file_already_whole_has_nothing_left() -> None:
     assert (found.offset_bytes, found.total_bytes, body) == (len(BODY), len(BODY), b"")
 
 
+def test_a_part_nobody_asked_for_is_a_fault() -> None:
+    """A server that insists on a part it cannot place has no whole file to give."""
+    with pytest.raises(ServiceFault, match="range nobody asked for"):
+        _fetch(lambda _: answer(b"abc", 206, content_range="bytes 5-7/10"), offset_bytes=2)
+
+
+def test_a_refusal_that_breaks_off_is_still_a_refusal() -> None:
+    """The status alone says what a refusal means."""
+    with pytest.raises(LinkRefused):
+        _fetch(lambda _: _closing(answer(b"<Err", 403, content_length="500")))
+
+
 def test_a_weak_etag_is_no_etag() -> None:
     """Only a strong ETag may vouch for bytes."""
     assert _fetch(lambda _: answer(BODY, etag='W/"v1"'))[0].etag == ""

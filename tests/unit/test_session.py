@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -615,6 +616,68 @@ def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
     bench = Bench(lambda _: answer(b"x" * 5000))
     with pytest.raises(MalformedAnswer, match="more than 1000 bytes"):
         bench.run(lambda c: c.describe(UUID))
+
+
+def test_a_compressed_answer_is_read() -> None:
+    """A server that compresses against our wish is understood, and bounded after unpacking."""
+    packed = gzip.compress(json.dumps({"retention": 3}).encode())
+    bench = Bench(lambda _: answer(packed, content_encoding="gzip"))
+    assert bench.run(lambda c: c.describe_logstore("p", "l")).retention_days == 3
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "odd"])
+def test_a_broken_encoding_is_an_error_of_ours(encoding: str) -> None:
+    """A body that cannot be unpacked, or that is packed as nobody knows, is no crash."""
+    bench = Bench(lambda _: answer(b"\x01\x02 not packed at all", content_encoding=encoding))
+    with pytest.raises((Unreachable, MalformedAnswer)):
+        bench.run(lambda c: c.describe(UUID))
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20000 + b"\r\n\r\n"]
+)
+def test_what_is_no_http_is_an_error_of_ours(head: bytes) -> None:
+    """Whatever answers instead of a web server, the call ends in Unreachable."""
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await writer.drain()
+
+    with pytest.raises(Unreachable):
+        Bench(lambda _: write).run(lambda c: c.delete(UUID))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "environment", "said"),
+    [
+        ("https://bls.invalid", {"https_proxy": "{origin}"}, "the proxy answered 407"),
+        ("http://bls.invalid", {"http_proxy": "http://127.0.0.1:9"}, "the proxy cannot be reached"),
+    ],
+)
+def test_the_way_to_the_service_is_named_when_it_fails(
+    endpoint: str, environment: dict[str, str], said: str
+) -> None:
+    """A proxy that refuses and one that is gone are told apart; nothing was sent."""
+
+    async def main() -> None:
+        async with loopback(lambda _: answer(b"", 407)) as here:
+            named = {name: value.replace("{origin}", here.origin) for name, value in environment.items()}
+            session = Session(
+                ServiceSpec("", endpoint),
+                credentials=StaticCredentials(KEYS),
+                gate=RecordingGate(),
+                clock=StillClock(),
+                rng=CountingRng(),
+                proxies=Proxies.from_environment(named),
+            )
+            try:
+                await BlsClient(session).create(REQUEST, send_within_s=5)
+            finally:
+                await session.close()
+
+    with pytest.raises(Unreachable, match=said) as caught:
+        asyncio.run(main())
+    assert caught.value.hint
 
 
 def test_an_endpoint_with_a_path_is_signed_as_sent() -> None:
