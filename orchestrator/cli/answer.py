@@ -10,7 +10,7 @@ from typer import Abort, BadParameter, Typer
 from typer.models import CommandInfo
 
 from orchestrator.cli.document import Document, fault_value
-from orchestrator.cli.ending import complain
+from orchestrator.cli.ending import complain, crashed
 from orchestrator.cli.parse import app
 from orchestrator.cli.stdout import Stdout
 from orchestrator.errors import ExitCode, UsageError
@@ -31,6 +31,8 @@ def answer(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except _CLICK_ERROR as error:
         return _mistyped(error, arguments)
+    except Exception as error:  # noqa: BLE001  a defect outside of every command ends as one inside does
+        return crashed(error, json="--json" in arguments)
     return code if isinstance(code, int) else ExitCode.COMPLETE
 
 

@@ -21,7 +21,7 @@ from orchestrator.cli.stdout import Stdout
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.logs import Redaction, clean
 
-__all__ = ["Stage", "complain", "ended"]
+__all__ = ["Stage", "complain", "crashed", "ended"]
 
 
 @dataclass(slots=True)
@@ -103,6 +103,13 @@ def _say_last(stage: Stage, code: int, error: OrchestratorError) -> None:
 def _keep_report(stage: Stage) -> None:
     if stage.report is not None:
         stage.report.finish()
+
+
+def crashed(error: Exception, *, json: bool) -> int:
+    """The end of a command that failed before it began; the same exit 1 as any other defect."""
+    stage = Stage(Asked("", json=json))
+    _say_last(stage, ExitCode.BUG, _defect(stage, error))
+    return ExitCode.BUG
 
 
 def _defect(stage: Stage, error: Exception) -> OrchestratorError:

@@ -57,14 +57,19 @@ class LedgerFormat(StrEnum):
     SHA256SUMS = "sha256sums"
 
 
-def _duration(text: str) -> int:
+def _duration(text: str | int) -> int:
+    """Seconds; typer leads defaults through here too."""
+    if isinstance(text, int):
+        return text
     try:
         return parse_duration(text)
     except Wrong as wrong:
         raise typer.BadParameter(f"{wrong.objection.problem}; allowed: {wrong.objection.allowed}") from None
 
 
-def _lines(text: str) -> int:
+def _lines(text: str | int) -> int:
+    if isinstance(text, int):
+        return text
     digits = text.replace("_", "").replace(",", "")
     if not digits.isdecimal() or int(digits) < 1:
         raise typer.BadParameter("allowed: a whole number above 0, such as 5000000 or 5_000_000")
