@@ -63,9 +63,9 @@ def write_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     connection.executemany(sql("put_task"), further)
     connection.executemany(sql("drop_bare_intent"), [task for task in (*current, *further) if task["uuid"]])
     _raise_next_number(connection, (task["number"] for task in (*current, *further)))
-    for covered in changes.covered:
+    for covered in _merged(changes.covered):
         _cover(connection, keys[covered.job], covered)
-    for uncovered in changes.uncovered:
+    for uncovered in _merged(changes.uncovered):
         _uncover(connection, keys[uncovered.job], uncovered)
     connection.executemany(
         sql("journal"), [entry_parameters(entry, keys[entry.job]) for entry in changes.journal]
@@ -94,6 +94,16 @@ def _raise_next_number(connection: sqlite3.Connection, numbers: Iterable[int]) -
     highest = max(numbers, default=None)
     if highest is not None:
         connection.execute(sql("raise_next_number"), {"number": highest + 1})
+
+
+def _merged(items: Iterable[Covered]) -> Iterator[Covered]:
+    """The same seconds in as few pieces as possible: neighbouring slices mostly end in one commit."""
+    windows: dict[tuple[str, str], list[Window]] = {}
+    for item in items:
+        windows.setdefault((item.job, item.logstream or ALL_STREAMS), []).append(item.window)
+    for (job, logstream), parts in windows.items():
+        for window in normalise(parts):
+            yield Covered(job, logstream, window)
 
 
 def _cover(connection: sqlite3.Connection, job: int, covered: Covered) -> None:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import RemoteTask, Slice, SliceState
@@ -31,7 +31,14 @@ from orchestrator.manifest.migrate import bring_up_to_date, refuse_newer
 from orchestrator.manifest.named import Migration, migrations
 from orchestrator.manifest.rows import Acceptance
 from orchestrator.ports.control import Boundary
-from orchestrator.ports.store import Changes, JobCounts, JournalLine, LedgerRow
+from orchestrator.ports.store import (
+    Changes,
+    JobCounts,
+    JournalLine,
+    LedgerRow,
+    ManifestReader,
+    ManifestWriter,
+)
 
 __all__ = ["MemoryManifest", "SqliteManifest", "SqliteReader", "open_memory", "open_reader", "open_writer"]
 
@@ -381,3 +388,11 @@ def open_memory(*, now: Callable[[], float], new_id: Callable[[], str]) -> Memor
     connection = connect_memory()
     bring_up_to_date(connection, migrations(), path=None, now=now, new_id=new_id)
     return MemoryManifest(connection, read.manifest_id(connection))
+
+
+if TYPE_CHECKING:
+
+    def _keeps_the_ports(
+        reader: SqliteReader, writer: SqliteManifest
+    ) -> tuple[ManifestReader, ManifestWriter]:
+        return reader, writer

@@ -288,10 +288,14 @@ def pieces(draw: st.DrawFn) -> Slice:
     if draw(st.booleans()):
         number = place + 1
         uuid = draw(st.sampled_from(["", f"uuid-{number}"]))
-        task = RemoteTask(
-            number, f"o-{number}", f"s{place:02d}", "web", 1, Window(start, start + 9), 5, Order.ASC, ServedFormat.JSON,
-            1.0, uuid,
-        )  # fmt: skip
+        task = replace(
+            FULL_TASK,
+            number=number,
+            name=f"o-{number}",
+            slice_id=f"s{place:02d}",
+            uuid=uuid,
+            window=Window(start, start + 9),
+        )
     return Slice(
         id=f"s{place:02d}",
         job="web",
@@ -307,7 +311,9 @@ def pieces(draw: st.DrawFn) -> Slice:
 
 operations = st.one_of(
     st.tuples(st.just("slice"), pieces()),
-    st.tuples(st.sampled_from(["cover", "uncover"]), st.sampled_from(["", "*", "a"]), windows),
+    st.tuples(
+        st.sampled_from(["cover", "uncover"]), st.sampled_from(["", "*", "a"]), st.lists(windows, max_size=4)
+    ),
 )
 
 
@@ -335,11 +341,11 @@ def _apply(model: Model, step: tuple) -> Changes:
             if piece.task.uuid:
                 model.uuids.add((piece.task.number, piece.task.uuid))
         return Changes(slices=(piece,))
-    kind, stream, window = step
+    kind, stream, parts = step
     before = model.covered.get(stream or "*", ())
-    model.covered[stream or "*"] = (union if kind == "cover" else subtract)(before, (window,))
-    item = (Covered("web", stream, window),)
-    return Changes(covered=item) if kind == "cover" else Changes(uncovered=item)
+    model.covered[stream or "*"] = (union if kind == "cover" else subtract)(before, parts)
+    items = tuple(Covered("web", stream, window) for window in parts)
+    return Changes(covered=items) if kind == "cover" else Changes(uncovered=items)
 
 
 async def _compare(manifest: SqliteManifest, model: Model, asked: Window) -> None:
