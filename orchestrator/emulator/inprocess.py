@@ -83,7 +83,7 @@ class InProcessService:
 
     # --- download tasks ---
 
-    async def create(self, request: CreateRequest) -> Accepted:
+    async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
         body = {
             "name": request.name,
             "project": request.identity.project,

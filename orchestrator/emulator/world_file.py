@@ -18,18 +18,19 @@ late_by_s = 600.0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from orchestrator.emulator.account import FOREVER_DAYS, Logstore
 from orchestrator.emulator.behaviour import Behaviour, BehaviourError
 from orchestrator.emulator.density import density_from_dict
 from orchestrator.emulator.generated import GeneratedStore
+from orchestrator.emulator.log_lines import records_of_lines
 from orchestrator.emulator.records import RecordStore
 from orchestrator.emulator.refusal import Refusal
 from orchestrator.emulator.world import World
 
-__all__ = ["world_from_dict"]
+__all__ = ["world_from_dict", "world_from_lines"]
 
 _STORE_KEYS = frozenset(
     {
@@ -81,6 +82,19 @@ def world_from_dict(spec: Mapping[str, object]) -> World:
         except Refusal as refusal:
             complaints.append(f"logstores: {refusal.message}")
     raise BehaviourError(tuple(complaints))
+
+
+def world_from_lines(
+    lines: Iterable[bytes],
+    *,
+    modified_at_s: float,
+    logstore: str,
+    project: str = "default",
+    stream: str = "file",
+) -> World:
+    """A world with one logstore that holds the lines of a log file, dated by what they say (log_lines.py)."""
+    source = RecordStore(records_of_lines(lines, modified_at_s=modified_at_s, stream=stream))
+    return World([Logstore(logstore, source, project)])
 
 
 def _store(table: object, seed: int) -> Logstore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from orchestrator.emulator.http import TEST_CREDENTIALS
 @dataclass(frozen=True)
 class Reply:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -69,7 +70,7 @@ class SignedClient:
             method, URL(url, encoded=True), data=data, headers=headers, allow_redirects=False
         )
         async with request as response:
-            return Reply(response.status, dict(response.headers), await response.read())
+            return Reply(response.status, response.headers, await response.read())
 
     async def create(self, **body: object) -> Reply:
         return await self.call("POST", "/v2/logstore/download", body=body)
