@@ -71,7 +71,7 @@ class _Seconds(dict[bytes, int | None]):
         return second
 
 
-_EPOCH: Final = rb'"?(\d{10})(?:\d{3}){0,3}+(?:\.\d{0,30})?+(?=["\s,}])'
+_EPOCH: Final = rb'"?([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+(?=["\s,}])'
 _ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?+(Z|[+-]\d\d:\d\d)?+"'
 _REST_OF_LINE: Final = rb"[^\n]*+\n"
 
@@ -93,7 +93,7 @@ class JsonDater(Dater):
         self._flat = [re.compile(before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
         self._walked = [re.compile(walk + before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
-        self._leading = re.compile(rb"(\{\s*+" + before + rb'"?)(\d{10})(?:\d{3}){0,3}+(?=["\s,}])')
+        self._leading = re.compile(rb"(\{\s*+" + before + rb'"?)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
@@ -127,7 +127,7 @@ class JsonDater(Dater):
         return second_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
 
 
-_LEADING_CELL: Final = re.compile(rb"()(\d{10})(?:\d{3}){0,3}+(?=[,\r]|\Z)")
+_LEADING_CELL: Final = re.compile(rb"()([1-9]\d{9})(?:\d{3}){0,3}+(?=[,\r]|\Z)")
 
 
 class CsvDater(Dater):
@@ -138,23 +138,20 @@ class CsvDater(Dater):
         self._pattern = column_pattern(index)
         self._seen = _Seconds()
 
+    def all_inside(self, region: bytes, window: Window) -> int | None:
+        if self._index or b'"' in region:
+            return None
+        return _count_inside(region, _LEADING_CELL, window)
+
     def seconds(self, region: bytes) -> list[int | None]:
-        if (
-            b'"' not in region
-            and b"\n\n" not in region
-            and b"\r\n\r\n" not in region
-            and region[:1] not in b"\r\n"
-        ):
-            return [self._second(cell) for cell in self._pattern.findall(region)]
-        rows = split_rows(region, Shape.CSV)
-        return [self._second(unquoted(cell)) for cell in self._pattern.findall(b"".join(rows))]
+        if b'"' in region or b"\n\n" in region or b"\n\r\n" in region or region[:1] in (b"\r", b"\n"):
+            region = b"".join(split_rows(region, Shape.CSV))  # without blank lines
+        return [self._second(unquoted(cell)) for cell in self._pattern.findall(region)]
 
     def _second(self, cell: bytes) -> int | None:
         cell = cell.strip()
-        if (
-            len(cell) == 13 and cell.isdigit()
-        ):  # milliseconds, as the service writes them: the first ten digits tell
-            cell = cell[:10]
+        if len(cell) == 13 and cell.isdigit() and not cell.startswith(b"0"):
+            cell = cell[:10]  # milliseconds, as the service writes them; the seconds are met again, the cell never
         return self._seen[cell]
 
 

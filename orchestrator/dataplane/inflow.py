@@ -125,7 +125,10 @@ class Inflow:
                 await asyncio.wait((job,))
                 job.exception()  # known to the caller, or no longer of interest
         tail, at = b"".join(self._buffer), self.offset_bytes - self._buffered
-        return await self._run(partial(self._close, tail, at, self.progress))
+        safe = await self._run(partial(self._close, tail, at, self.progress))
+        if safe:
+            self._boundary.reached("transfer.offset_recorded")
+        return safe
 
     def _close(self, tail: bytes, at: int, progress: Progress) -> int:
         safe = self._recorded
