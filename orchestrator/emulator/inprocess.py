@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final, NoReturn, TypeVar
 
@@ -103,6 +104,7 @@ class InProcessService:
                 "create",
                 lambda now_s: self.world.create_task(body, now_s),
                 unheard=lambda now_s: self.world.create_task_unheard(body, now_s),
+                send_within_s=send_within_s,
             )
         except Refusal as refusal:
             _create_refused(refusal)
@@ -244,10 +246,16 @@ class InProcessService:
         effect: Callable[[float], _T],
         *,
         unheard: Callable[[float], object],
+        send_within_s: float | None = None,
     ) -> _T:
         """One request: through the gate, through the service's own pace, through what may go wrong on the
         way. ``unheard`` is the effect of a request whose answer is lost."""
-        async with through(self._gate, family):
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(send_within_s):
+                    await stack.enter_async_context(through(self._gate, family))
+            except TimeoutError:
+                raise Throttled(f"{family}: no permission within {send_within_s} s") from None
             world, now_s = self.world, self.server_now_s
             self._queries += paced == "query"
             try:

@@ -16,7 +16,7 @@ from orchestrator.emulator.http import TEST_CREDENTIALS, Emulator, run_emulator
 from orchestrator.emulator.records import RecordStore
 from orchestrator.emulator.world import World
 
-# Two faults of the SDK's own code: escapes that Python will refuse one day, and sockets it leaves to the collector.
+# Faults of the SDK itself: escapes that Python will refuse one day, and sockets left to the collector.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
