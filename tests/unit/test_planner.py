@@ -1,0 +1,306 @@
+"""The planner asks the service at most what it may, hands out slices early, and survives a service that
+cannot count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from orchestrator.core.job import Align, Job, JobIdentity, ServiceSpec
+from orchestrator.core.slicing import PlannedWindow, Proof, Rules
+from orchestrator.core.window import Window, normalise
+from orchestrator.engine.planner import Planner, PlanPart, rules_for
+from orchestrator.errors import (
+    CredentialsError,
+    MalformedAnswer,
+    Refused,
+    ServiceError,
+    ServiceFault,
+    Throttled,
+    Unreachable,
+)
+from orchestrator.ports.service import Bucket, CountApi, CountUnavailable, Histogram
+from orchestrator.testing.loop import START_AT, VirtualTime, run_virtual
+
+IDENTITY = JobIdentity("bj", "default", "web", "", "match *")
+DAY = Window(0, 86_400)
+
+
+@dataclass
+class Service:
+    """One line per ``every_s`` seconds; counting takes a second each. ``count_fault`` and ``histogram_fault``
+    say what goes wrong with the n-th such call (from 1), if anything."""
+
+    every_s: int = 1
+    count_fault: Callable[[int], ServiceError | CountUnavailable | Exception | None] = lambda _: None
+    histogram_fault: Callable[[int], ServiceError | CountUnavailable | Histogram | None] = lambda _: None
+    holes: tuple[Window, ...] = ()
+    calls: list[str] = field(default_factory=list)
+    streams: set[str] = field(default_factory=set)
+    out: int = 0
+    most_out: int = 0
+
+    def _lines(self, window: Window) -> int:
+        if any(hole.holds(window) for hole in self.holes):
+            return 0
+        return -(-window.end_s // self.every_s) - -(-window.start_s // self.every_s)
+
+    async def _takes_time(self, call: str, logstream: str) -> int:
+        self.calls.append(call)
+        number = self.calls.count(call)
+        self.streams.add(logstream)
+        self.out += 1
+        self.most_out = max(self.most_out, self.out)
+        try:
+            await asyncio.sleep(1)
+        finally:
+            self.out -= 1
+        return number
+
+    async def count(
+        self, identity: JobIdentity, logstream: str, window: Window, *, match_all: bool = False
+    ) -> int | CountUnavailable:
+        number = await self._takes_time("match_all" if match_all else "count", logstream)
+        fault = self.count_fault(number)
+        if isinstance(fault, Exception):
+            raise fault
+        return fault or self._lines(window)
+
+    async def histogram(
+        self, identity: JobIdentity, logstream: str, window: Window
+    ) -> Histogram | CountUnavailable:
+        fault = self.histogram_fault(await self._takes_time("histogram", logstream))
+        if isinstance(fault, Exception):
+            raise fault
+        lines = self._lines(window)
+        return fault or Histogram(60.0, (Bucket(float(window.start_s), lines),), lines)
+
+
+def planned(
+    service: Service,
+    missing: tuple[Window, ...] = (DAY,),
+    *,
+    capacity: int = 10_000,
+    lanes: int = 10,
+    query: str = "match *",
+) -> tuple[list[PlanPart], Planner]:
+    """All parts, in virtual time."""
+
+    async def main(virtual: VirtualTime) -> tuple[list[PlanPart], Planner]:
+        api: CountApi = service
+        rules = Rules(capacity, lambda _: None, lanes)
+        planner = Planner(api, replace(IDENTITY, query=query), rules, virtual.clock)
+        async with aclosing(planner.parts("app", missing)) as parts:
+            return [part async for part in parts], planner
+
+    return run_virtual(main)
+
+
+def slices(parts: list[PlanPart]) -> list[PlannedWindow]:
+    return [planned for part in parts for planned in part.ready]
+
+
+def proofs(parts: list[PlanPart]) -> list[Proof]:
+    return [proof for part in parts for proof in part.proofs]
+
+
+def test_a_day_is_planned_with_counts() -> None:
+    """Slices cover the day exactly, carry counts and the time they were asked at, and every call is
+    counted."""
+    service = Service()
+    parts, planner = planned(service)
+    made = slices(parts)
+    assert normalise(part.window for part in made) == (DAY,)
+    assert sum(part.lines or 0 for part in made) == 86_400
+    assert all(part.lines is not None and part.lines <= 10_000 for part in made)
+    assert all(part.counted_at is not None and START_AT <= part.counted_at < START_AT + 60 for part in made)
+    assert planner.planning_requests == len(service.calls)
+    assert service.streams == {"app"}
+    assert set(service.calls) == {"count"}
+
+
+def test_questions_are_out_together_but_no_more_than_lanes() -> None:
+    """Parts of a large window are asked about at once, up to the number of lanes."""
+    service = Service()
+    planned(service, capacity=1000, lanes=7)
+    assert service.most_out == 7
+
+
+def test_the_first_slices_come_before_the_last_window_was_asked_about() -> None:
+    """Whoever takes the first part of a long plan finds most questions still unasked; leaving then cancels
+    what is out."""
+    service = Service()
+
+    async def main(virtual: VirtualTime) -> int:
+        planner = Planner(service, IDENTITY, Rules(100, lambda _: None, 4), virtual.clock)
+        async with aclosing(planner.parts("", [DAY])) as parts:
+            async for part in parts:
+                assert part.ready
+                break
+        await asyncio.sleep(0)
+        assert service.out == 0
+        return planner.planning_requests
+
+    assert run_virtual(main) < 120
+
+
+def test_nothing_missing_asks_nothing() -> None:
+    """A covered window costs no call."""
+    service = Service()
+    parts, planner = planned(service, ())
+    assert parts == []
+    assert planner.planning_requests == 0
+
+
+def test_a_dead_count_is_tried_twice_and_then_the_histogram_counts() -> None:
+    """Where SQL cannot count, two calls find out, even with ten questions at once; totals come from the
+    histogram."""
+    windows = tuple(Window(at_s, at_s + 50) for at_s in range(0, 2000, 100))
+    service = Service(count_fault=lambda _: CountUnavailable("no index"))
+    parts, planner = planned(service, windows)
+    assert [part.lines for part in slices(parts)] == [50] * 20
+    assert service.calls.count("count") == 2
+    assert service.calls.count("histogram") == 20
+    assert planner.planning_requests == 22
+
+
+def test_a_way_that_failed_once_and_then_worked_is_kept() -> None:
+    """One failure at the start is no death: from the first success on it is asked without hesitation."""
+    service = Service(count_fault=lambda number: CountUnavailable("busy") if number in {1, 4, 5, 6} else None)
+    windows = tuple(Window(at_s, at_s + 50) for at_s in range(0, 2000, 100))
+    parts, _ = planned(service, windows, lanes=2)
+    assert [part.lines for part in slices(parts)] == [50] * 20
+    assert service.calls.count("count") == 20
+    assert service.calls.count("histogram") == 4
+
+
+def test_without_any_count_planning_goes_on_blind() -> None:
+    """Neither way works: equal windows of an hour, nothing expected, each way asked twice at most."""
+    service = Service(
+        count_fault=lambda _: CountUnavailable("no index"),
+        histogram_fault=lambda _: CountUnavailable("no index"),
+    )
+    parts, planner = planned(service, (DAY, Window(100_000, 103_600), Window(200_000, 200_010)))
+    assert [part.lines for part in slices(parts)] == [None] * 26
+    assert planner.planning_requests == 4
+
+
+@pytest.mark.parametrize(
+    "fault", [Throttled("429"), Unreachable("reset"), ServiceFault("500"), MalformedAnswer("<html>")]
+)
+def test_a_count_the_service_fails_to_give_is_only_missing(fault: ServiceError) -> None:
+    """Throttling, faults, silence and nonsense leave a window to the other way of counting; the plan is
+    complete."""
+    service = Service(
+        count_fault=lambda number: fault if number > 3 else None, histogram_fault=lambda _: fault
+    )
+    parts, _ = planned(service)
+    assert normalise(part.window for part in slices(parts)) == (DAY,)
+    assert any(part.lines is None for part in slices(parts))
+
+
+@pytest.mark.parametrize("error", [Refused("AccessDenied"), CredentialsError("none"), ZeroDivisionError()])
+def test_a_refusal_or_a_bug_stops_planning(error: Exception) -> None:
+    """What no other way of counting mends is raised, and no question stays out."""
+    service = Service(count_fault=lambda number: error if number >= 4 else None)
+    with pytest.raises(type(error)):
+        planned(service)
+    assert service.out == 0
+
+
+@pytest.mark.parametrize(
+    "histogram", [Histogram(60.0, (), None), Histogram(60.0, (Bucket(0.0, 5),), 5, truncated=True)]
+)
+def test_a_histogram_without_a_full_total_is_no_count(histogram: Histogram) -> None:
+    """A missing total and a truncated one leave the window without a count."""
+    service = Service(count_fault=lambda _: CountUnavailable("x"), histogram_fault=lambda _: histogram)
+    parts, _ = planned(service, (Window(0, 3600),))
+    assert [part.lines for part in slices(parts)] == [None]
+
+
+def test_buckets_beyond_the_total_are_believed() -> None:
+    """Where buckets and hits differ, the larger figure plans: nothing is called empty that some figure calls
+    full."""
+    service = Service(
+        count_fault=lambda _: CountUnavailable("x"),
+        histogram_fault=lambda _: Histogram(60.0, (Bucket(0.0, 5),), 0),
+    )
+    parts, _ = planned(service, (Window(0, 3600),))
+    assert [part.lines for part in slices(parts)] == [5]
+    assert proofs(parts) == []
+
+
+@pytest.mark.parametrize(
+    "query, witness", [("match *", "match_all"), ("*", "match_all"), ("match status=200", "histogram")]
+)
+def test_emptiness_is_witnessed_another_way(query: str, witness: str) -> None:
+    """Counting nothing is confirmed without a match part when the query is everything, else by the
+    histogram."""
+    service = Service(holes=(DAY,))
+    parts, _ = planned(service, query=query)
+    assert [proof.window for proof in proofs(parts)] == [DAY]
+    assert service.calls == ["count", witness]
+
+
+def test_the_witness_falls_back_on_whatever_still_counts() -> None:
+    """Without match_all the histogram is the witness, without a histogram the same count again."""
+    service = Service(
+        holes=(DAY,),
+        count_fault=lambda number: CountUnavailable("x") if service.calls[-1] == "match_all" else None,
+    )
+    parts, _ = planned(service)
+    assert service.calls == ["count", "match_all", "histogram"]
+    assert len(proofs(parts)) == 1
+    service = Service(holes=(DAY,), histogram_fault=lambda _: CountUnavailable("x"))
+    parts, _ = planned(service, query="match error")
+    assert service.calls == ["count", "histogram", "count"]
+    assert len(proofs(parts)) == 1
+
+
+def test_a_histogram_alone_is_repeated_as_its_own_witness() -> None:
+    """Where only the histogram counts, emptiness takes two of its answers."""
+    service = Service(holes=(DAY,), count_fault=lambda _: CountUnavailable("x"))
+    parts, _ = planned(service)
+    assert service.calls.count("histogram") == 2
+    assert len(proofs(parts)) == 1
+
+
+def test_what_was_learned_holds_for_the_next_windows() -> None:
+    """One planner keeps its knowledge over streams: a dead count is not tried again."""
+    service = Service(count_fault=lambda _: CountUnavailable("x"))
+
+    async def main(virtual: VirtualTime) -> None:
+        planner = Planner(service, IDENTITY, Rules(10**9, lambda _: None, 4), virtual.clock)
+        for stream in ("a", "b", "c", "d"):
+            async with aclosing(planner.parts(stream, [DAY])) as parts:
+                assert [part.ready[0].window async for part in parts] == [DAY]
+
+    run_virtual(main)
+    assert service.calls.count("count") == 2
+    assert service.streams == {"a", "b", "c", "d"}
+
+
+def test_the_same_service_gives_the_same_plan() -> None:
+    """Two plans of the same logs are equal, part for part."""
+    assert planned(Service(), capacity=777)[0] == planned(Service(), capacity=777)[0]
+
+
+def test_the_rules_follow_the_job() -> None:
+    """Capacity from max_lines, boundaries from align in the job's time zone."""
+    job = Job(
+        name="web",
+        identity=IDENTITY,
+        service=ServiceSpec("", "http://127.0.0.1"),
+        window=DAY,
+        due_until_s=DAY.end_s,
+        timezone="Asia/Shanghai",
+        align=Align.DAY,
+        max_lines=1000,
+    )
+    rules = rules_for(job, lanes=3, observed_excess=0.02)
+    assert (rules.capacity, rules.lanes) == (980, 3)
+    assert rules.next_boundary(0) == 16 * 3600
