@@ -36,7 +36,8 @@ class Verdict:
 
 def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool) -> Verdict:
     """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once."""
-    if receipt.truncated:
+    if receipt.truncated and receipt.kept != slice_.window:
+        # Kept whole in spite of the limit: the rows run past the window's end, so what was cut off lies outside.
         return _truncated(slice_, receipt)
     asked_again = slice_.recounted_at is not None
     count = slice_.recount if asked_again else slice_.expected_lines
@@ -45,14 +46,14 @@ def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: b
     stored = receipt.stored_rows
     suspicious = bool(task.written_rows) and task.written_rows != receipt.served_rows
     if not asked_again:
-        if count is not None and stored >= count and not suspicious:
+        if count is not None and stored == count and not suspicious:
             return Verdict(Ruling.COMPLETE, Evidence.COUNT)
         return Verdict(Ruling.RECOUNT)
     if count is None:
         count = slice_.expected_lines
     second_look = slice_.recount is not None or slice_.refetched > 0 or not suspicious
     if count is not None and stored >= count and second_look:
-        return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+        return _bounded(slice_, task, stored - count, attempts_left=attempts_left)
     if suspicious and slice_.refetched == 0:
         return Verdict(Ruling.REFETCH)
     if count is not None:
@@ -63,8 +64,17 @@ def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: b
     return Verdict(Ruling.COMPLETE, Evidence.ROWS_ONLY)
 
 
+def _bounded(slice_: Slice, task: RemoteTask, excess: int, *, attempts_left: bool) -> Verdict:
+    """More rows than a count made after them: the counts run low, so they do not show whether an exclusive start took the
+    first ones. A wider request does."""
+    unsure = excess > 0 and task.window.start_s >= slice_.window.start_s
+    if unsure and attempts_left:
+        return Verdict(Ruling.RETRY)
+    return Verdict(Ruling.COMPLETE, Evidence.COUNT)
+
+
 def _truncated(slice_: Slice, receipt: Receipt) -> Verdict:
-    if receipt.kept is not None:
+    if receipt.kept is not None and slice_.window.holds(receipt.kept):
         return Verdict(Ruling.CUT)
     if slice_.window.length_s > 1:
         return Verdict(Ruling.SPLIT)

@@ -63,6 +63,8 @@ class Rules:
 
     job: Job
     outstanding: int = 0
+    padded: bool = False
+    """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or low counts."""
 
 
 Handler = Callable[[Slice, Any, float, Rules], ev.Step]
@@ -101,7 +103,7 @@ def _task(slice_: Slice) -> RemoteTask:
 
 def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
     job = rules.job
-    padded = slice_.padded or slice_.expected_lines is None
+    padded = slice_.padded or rules.padded or slice_.expected_lines is None
     window = _padded(slice_.window) if padded else slice_.window
     if slice_.task is not None and slice_.task.number == event.number:
         task = replace(slice_.task, intent_at=now, answered_at=None, expires_at=None)
@@ -360,9 +362,7 @@ def _fuller(best: Receipt | None, receipt: Receipt) -> Receipt:
 def _cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
     """Kept part and rest become slices of their own; the kept one takes the remote task and the staged file with it, and
     is weighed against a count of its own: the order of rows proves its end, not its start."""
-    task, kept = _task(slice_), receipt.kept
-    if kept is None or not slice_.window.holds(kept) or kept == slice_.window:
-        raise IllegalEvent(f"slice {slice_.id} cannot be cut at {kept!r}")
+    task, kept = _task(slice_), receipt.kept or slice_.window
     keep_left = kept.start_s == slice_.window.start_s
     rest = Window(kept.end_s, slice_.window.end_s) if keep_left else Window(slice_.window.start_s, kept.start_s)
     kept_id = slice_id(rules.job, slice_.logstream, kept, slice_.generation)

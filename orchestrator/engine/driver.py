@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, next_job, room_for_creates
@@ -29,6 +29,8 @@ from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["Desk", "Driver"]
+
+Order = TypeVar("Order", bound=ev.Instruction)
 
 BATCH = 256
 CREATES_GRACE_S = 10.0
@@ -64,6 +66,8 @@ class Desk:
     outstanding: int = 0
     planning: bool = False
     stopped: Fault | None = None
+    padded: bool = False
+    """Some slice needed a margin at its ends; the next ones get it at once."""
     fresh: bool = True
     """Planned slices may have appeared since the manifest was last asked."""
     due_at: float | None = None
@@ -243,11 +247,12 @@ class Driver:
             return
         desk = self._desks[slice_.job]
         try:
-            step = transition(slice_, item, now, Rules(desk.context.job, desk.outstanding))
+            step = transition(slice_, item, now, Rules(desk.context.job, desk.outstanding, desk.padded))
         except IllegalEvent as error:
             self._room.observer.noted("driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error))
             return
         transaction.add(slice_, item, step)
+        desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
         self._tally(desk, item)
 
     @staticmethod
@@ -367,17 +372,17 @@ class Driver:
             else:
                 self._carry_out(order)
         for job, batch in publishes.items():
-            self._spawn(self._answer_many(settle.publish(batch, self._desks[job].context, self._room)), self._work.publishes)
+            self._spawn(self._publish(batch, self._desks[job].context), self._work.publishes)
 
     def _carry_out(self, order: ev.Instruction) -> None:
         room = self._room
         match order:
             case ev.Submit():
-                self._spawn(self._answer(submit(order, self._context(order.slice), room)), self._work.creates)
+                self._spawn(self._answer(submit, order, self._context(order.slice)), self._work.creates)
             case ev.Resolve():
                 desk = self._desks[order.slice.job]
                 doubt = Doubt(order.slice.id, order.task, desk.context.job.identity)
-                self._spawn(self._answer(desk.resolver.resolve(doubt)), self._work.others)
+                self._spawn(self._resolve(desk, doubt), self._work.others)
             case ev.Watch():
                 desk = self._desks[order.slice.job]
                 job = desk.context.job
@@ -388,10 +393,10 @@ class Driver:
                 self._desks[order.task.job].watcher.unwatch(order.task.number)
             case ev.Fetch():
                 self._fetching.add(order.slice.id)
-                self._spawn(self._answer(fetch(order, self._context(order.slice), room)), self._work.others)
+                self._spawn(self._answer(fetch, order, self._context(order.slice)), self._work.others)
             case ev.Recount():
                 self._fetching.discard(order.slice.id)
-                self._spawn(self._answer(settle.recount(order, self._context(order.slice), room)), self._work.others)
+                self._spawn(self._answer(settle.recount, order, self._context(order.slice)), self._work.others)
             case ev.DeleteRemote():
                 self._spawn(self._delete(order), self._work.others)
             case ev.DiscardStaged():
@@ -402,12 +407,15 @@ class Driver:
     def _context(self, slice_: Slice) -> JobContext:
         return self._desks[slice_.job].context
 
-    async def _answer(self, work: Coroutine[Any, Any, ev.Event]) -> None:
-        self.post(await work)
+    async def _answer(self, stage: Callable[[Order, JobContext, Room], Awaitable[ev.Event]], order: Order, context: JobContext) -> None:
+        self.post(await stage(order, context, self._room))
 
-    async def _answer_many(self, work: Coroutine[Any, Any, list[ev.Event]]) -> None:
-        for event in await work:
+    async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
+        for event in await settle.publish(batch, context, self._room):
             self.post(event)
+
+    async def _resolve(self, desk: Desk, doubt: Doubt) -> None:
+        self.post(await desk.resolver.resolve(doubt))
 
     async def _delete(self, order: ev.DeleteRemote) -> None:
         """Best effort: what could not be deleted stays known as ours and undeleted."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.engine.planner import Planner
+from orchestrator.engine.planner import Planner, rules_for
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import check_identity, leftovers, missing_of, out_of_retention, retention_starts_at
 
@@ -22,14 +23,13 @@ REQUESTS_PER_SLICE = 2
 async def planned_slices(context: JobContext, missing: WindowSet, room: Room) -> AsyncIterator[tuple[Slice, ...]]:
     """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven silence. Raises
     Refused when the service will not be asked."""
-    async for part in _planner(context, room).plan(missing):
-        planned = [_slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready]
-        silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
-        yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
-
-
-def _planner(context: JobContext, room: Room) -> Planner:
-    return Planner(context, clock=room.clock, lanes=room.limits.queries)
+    job = context.job
+    planner = Planner(context.counts, job.identity, rules_for(job, lanes=room.limits.queries), room.clock)
+    async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
+        async for part in parts:
+            planned = [_slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready]
+            silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
+            yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
 
 
 def _slice(

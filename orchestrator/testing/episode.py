@@ -7,6 +7,7 @@ last commit outlive it, everything else is gone.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import orjson
 
-from orchestrator.core.job import DestinationSpec, Job, JobIdentity, Limits, Output, ServiceSpec
+from orchestrator.core.job import DestinationSpec, Job, JobIdentity, Limits, Order, Output, ServedFormat, ServiceSpec
+from orchestrator.core.model import CreateRequest
 from orchestrator.core.report import Report
 from orchestrator.core.window import Window
 from orchestrator.dataplane.destination import FolderDestination
@@ -168,18 +170,16 @@ class Episode:
         ]
 
     def truth(self) -> Counter[bytes]:
-        """Every row of the window, asked of a service without whims."""
+        """Every row of the window, asked of a service that has no whim but its spelling."""
         window = self.setting.window
 
         async def main(time: VirtualTime) -> Counter[bytes]:
-            world = World([self._store], seed=self.setting.seed)
+            whims = self.setting.behaviour
+            spelling = Behaviour(field_names=whims.field_names, record_time=whims.record_time)
+            world = World([self._store], seed=self.setting.seed, behaviour=spelling)
             service = InProcessService(world, now=time.clock.now)
             files = InProcessFiles(world, now=time.clock.now)
             found: Counter[bytes] = Counter()
-            from orchestrator.core.model import CreateRequest
-            from orchestrator.core.job import Order, ServedFormat
-            import asyncio
-
             request = CreateRequest(
                 "truth", self.job.identity, "", window, ServedFormat.JSON, 1_000_000, Order.ASC
             )

@@ -35,7 +35,11 @@ def counted(expected: int | None = None, recount: int | None = None, *, asked: b
     ("slice_", "task", "attempts_left", "verdict"),
     [
         (counted(50), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
-        (counted(49), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(49), TASK, True, (Ruling.RECOUNT, Evidence.NONE, 0)),
+        (counted(49, 50, asked=True), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(49, 49, asked=True), TASK, True, (Ruling.RETRY, Evidence.NONE, 0)),
+        (counted(49, 49, asked=True), TASK, False, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(49, 49, asked=True), PADDED, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(51), TASK, True, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (counted(), TASK, True, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (counted(51, 50, asked=True), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
@@ -82,6 +86,8 @@ SECOND = Window(1000, 1001)
     [
         (SLICE, replace(FULL, kept=Window(1000, 1500)), (Ruling.CUT, Evidence.NONE, 0)),
         (SLICE, FULL, (Ruling.SPLIT, Evidence.NONE, 0)),
+        (counted(100), replace(FULL, kept=WINDOW), (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (SLICE, replace(FULL, kept=Window(1000, 1700)), (Ruling.SPLIT, Evidence.NONE, 0)),
         (replace(SLICE, window=SECOND), FULL, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (
             replace(counted(None, 100, asked=True), window=SECOND),

@@ -282,10 +282,11 @@ def test_a_truncated_file_out_of_order_is_halved() -> None:
     assert [child.window for child in step.children] == [Window(1000, 1300), Window(1300, 1600)]
 
 
-def test_a_cut_that_keeps_nothing_or_everything_is_refused() -> None:
-    """A data plane that reports nonsense is a defect, not a plan."""
-    with pytest.raises(IllegalEvent, match="cannot be cut"):
-        staged(slice_(S.TRANSFERRING), truncated=True, kept=WINDOW)
+def test_a_run_that_met_an_exclusive_start_asks_wider_from_then_on() -> None:
+    """What one slice needed a second remote task to learn, the next ones know."""
+    step = transition(slice_(S.PLANNED), ev.Admitted(ID, 1, "n"), NOW, Rules(JOB, padded=True))
+    assert step.slice.task is not None
+    assert step.slice.task.window == Window(999, 1601)
 
 
 def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
