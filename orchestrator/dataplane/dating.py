@@ -151,7 +151,9 @@ class CsvDater(Dater):
     def _second(self, cell: bytes) -> int | None:
         cell = cell.strip()
         if len(cell) == 13 and cell.isdigit() and not cell.startswith(b"0"):
-            cell = cell[:10]  # milliseconds, as the service writes them; the seconds are met again, the cell never
+            cell = cell[
+                :10
+            ]  # milliseconds, as the service writes them; the seconds are met again, the cell never
         return self._seen[cell]
 
 

@@ -17,6 +17,7 @@ from orchestrator.dataplane import destination as destination_module
 from orchestrator.dataplane.destination import FolderDestination, stale_staging
 from orchestrator.errors import DiskFull, IntegrityError, PathOccupied, StorageError
 from orchestrator.ports.files import Destination, Publication
+from tests.unit.dataplane_kit import Server, fetched, json_lines, rows, ticket
 
 T = TypeVar("T")
 MakeDestination = Callable[[Path], Destination]
@@ -48,19 +49,26 @@ def left(root: Path) -> list[str]:
 
 
 def test_files_are_published_and_their_traces_go(tmp_path: Path, make: MakeDestination) -> None:
-    """Folders are made, contents stand under their names, the staging area is empty, and doing it again changes nothing."""
+    """Folders are made, contents stand under their names, the staging area is empty, and doing it again
+    changes nothing."""
     items = [staged(tmp_path, f"k-{n}", b"rows %d\n" % n) for n in range(3)]
     place = make(tmp_path)
     for _ in range(2):
         assert [outcome.error for outcome in wait(place.publish(items))] == [None] * 3
-        assert [(tmp_path / item.path).read_bytes() for item in items] == [b"rows 0\n", b"rows 1\n", b"rows 2\n"]
+        assert [(tmp_path / item.path).read_bytes() for item in items] == [
+            b"rows 0\n",
+            b"rows 1\n",
+            b"rows 2\n",
+        ]
         assert left(tmp_path) == []
 
 
 def test_absolute_paths_inside_the_root_are_taken(tmp_path: Path, make: MakeDestination) -> None:
     """The ledger may hold a path from the root or the whole path; both name the same file."""
     item = staged(tmp_path, "k", b"rows\n")
-    absolute = Publication(item.key, item.staged_path, str(tmp_path / item.path), item.sha256, item.size_bytes)
+    absolute = Publication(
+        item.key, item.staged_path, str(tmp_path / item.path), item.sha256, item.size_bytes
+    )
     assert wait(make(tmp_path).publish([absolute]))[0].error is None
     assert (tmp_path / item.path).read_bytes() == b"rows\n"
     assert wait(make(tmp_path).check(absolute.path, size_bytes=5, sha256=item.sha256)) == ""
@@ -68,7 +76,8 @@ def test_absolute_paths_inside_the_root_are_taken(tmp_path: Path, make: MakeDest
 
 @pytest.mark.parametrize("content", [b"theirs", b"rowz\n"])
 def test_a_foreign_file_is_never_overwritten(tmp_path: Path, make: MakeDestination, content: bytes) -> None:
-    """A file of another content, even of equal size, keeps its place; the artifact stays staged and the others go on."""
+    """A file of another content, even of equal size, keeps its place; the artifact stays staged and the
+    others go on."""
     first, second = staged(tmp_path, "a", b"rows\n"), staged(tmp_path, "b", b"more\n")
     (tmp_path / first.path).parent.mkdir(parents=True)
     (tmp_path / first.path).write_bytes(content)
@@ -90,7 +99,9 @@ def test_an_equal_file_is_adopted(tmp_path: Path, make: MakeDestination) -> None
         assert left(tmp_path) == []
 
 
-def test_our_own_older_file_is_replaced_when_the_ledger_says_so(tmp_path: Path, make: MakeDestination) -> None:
+def test_our_own_older_file_is_replaced_when_the_ledger_says_so(
+    tmp_path: Path, make: MakeDestination
+) -> None:
     """A new generation takes the old one's place in one step, and only if asked to."""
     old, new = staged(tmp_path, "k", b"old\n"), staged(tmp_path, "n", b"newer\n")
     place = make(tmp_path)
@@ -102,7 +113,8 @@ def test_our_own_older_file_is_replaced_when_the_ledger_says_so(tmp_path: Path, 
 
 
 def test_lost_bytes_are_said_to_be_lost(tmp_path: Path, make: MakeDestination) -> None:
-    """Neither staged nor published: the caller is told to fetch again. A staged file of the wrong size is as good as none."""
+    """Neither staged nor published: the caller is told to fetch again. A staged file of the wrong size is as
+    good as none."""
     gone, short = staged(tmp_path, "a", b"rows\n"), staged(tmp_path, "b", b"rows\n")
     Path(gone.staged_path).unlink()
     Path(short.staged_path).write_bytes(b"ro")
@@ -194,13 +206,12 @@ def test_discarding_is_idempotent(tmp_path: Path, make: MakeDestination) -> None
     wait(place.discard(""))
 
 
-# --- folders only -----------------------------------------------------------------------------------------------------
+# --- folders only
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_files_have_the_rights_the_umask_leaves(tmp_path: Path) -> None:
     """A published file is as readable as one the user's own editor would make."""
-    from tests.unit.dataplane_kit import Server, fetched, json_lines, rows, ticket
-
     before = os.umask(0o027)
     try:
         receipt = fetched(Server(json_lines(rows(3))), ticket(tmp_path))
@@ -213,7 +224,8 @@ def test_files_have_the_rights_the_umask_leaves(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where link is not supported a look and a rename take its place; a foreign file is still never overwritten."""
+    """Where link is not supported a look and a rename take its place; a foreign file is still never
+    overwritten."""
 
     def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -233,7 +245,8 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
 def test_each_folder_is_synced_once_and_before_staged_names_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch into one folder costs one sync of it and one of each folder that got a new child; only then is staging cleared."""
+    """A batch into one folder costs one sync of it and one of each folder that got a new child; only then is
+    staging cleared."""
     items = [staged(tmp_path, f"k-{n}", b"rows\n") for n in range(5)]
     synced: list[str] = []
 
