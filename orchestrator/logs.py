@@ -47,6 +47,13 @@ class Redaction:
     def __call__(self, text: str) -> str:
         return self._redactor(text)
 
+    def own_words(self, text: str) -> str:
+        """``text`` that this program wrote itself, without the secrets known: its wording may resemble a
+        secret, as in "set BCE_SECRET_ACCESS_KEY, or …", and must stay readable."""
+        for value in self._known:
+            text = text.replace(value, REDACTED)
+        return text
+
 
 def clean(value: Any, redact: Callable[[str], str]) -> Any:
     """``value`` with every text in it redacted, keys too; what is no plain value becomes its ``str``."""

@@ -14,6 +14,7 @@ from orchestrator.cli.ending import complain, crashed
 from orchestrator.cli.parse import app
 from orchestrator.cli.stdout import Stdout
 from orchestrator.errors import ExitCode, UsageError
+from orchestrator.logs import Redaction
 
 __all__ = ["answer"]
 
@@ -59,7 +60,7 @@ def _mistyped(error: Exception, arguments: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "orchestrator"
     problem = UsageError(shown, hint=f"see `{path} --help`")
-    complain(lambda text: text, problem.message, problem.hint)
+    complain(Redaction(), problem.message, problem.hint)
     if "--json" in arguments:
         command = path.removeprefix("orchestrator").strip()
         Document(command, Stdout()).end(

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +137,10 @@ def demonstrate(stage: Stage, folder: str) -> int:
             here,
         )
         out.line("A third run found nothing to do: 0 remote tasks created, 0 bytes fetched.")
+        seen = _seen_by_the_emulator(found["BLS_ENDPOINT"])
+        made, twice = seen["tasks_made"], seen["duplicate_names_ever"]
+        _expect(made == job["files"] and not twice, f"{made} remote tasks for {job['files']} files", here)
+        out.line(f"The emulator agrees: {made} remote tasks were made for {made} slices, none twice.")
     out.line("\nThe ledger:")
     asyncio.run(_show_ledger(stage, here))
     _say_how_to_go_on(stage, here, found)
@@ -261,6 +266,14 @@ def _document(here: _Place, name: str, *options: str) -> dict[str, Any]:
     except ValueError:
         raise OrchestratorError(f"`{name}` ended with exit {ended.returncode}; see {log.name}") from None
     return document
+
+
+def _seen_by_the_emulator(endpoint: str) -> dict[str, Any]:
+    """The other side's count of what it was asked for."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{endpoint}/_emulator/stats", timeout=PATIENCE_S) as answer:
+        stats: dict[str, Any] = json.load(answer)
+    return stats
 
 
 def _expect(held: bool, otherwise: str, here: _Place) -> None:

@@ -69,15 +69,15 @@ def ended(asked: Asked, command: Command) -> int:
     return code
 
 
-def complain(redact: Callable[[str], str], message: str, hint: str = "", request_id: str = "") -> None:
+def complain(redaction: Redaction, message: str, hint: str = "", request_id: str = "") -> None:
     """One block on stderr: what happened and where, how to mend it, and the service's own record of it."""
-    lines = [f"error: {message}"]
+    lines = [redaction(f"error: {message}")]
     if hint:
-        lines.append(f"  how to mend it: {hint}")
+        lines.append(f"  how to mend it: {redaction.own_words(hint)}")
     if request_id:
-        lines.append(f"  request id: {request_id}")
+        lines.append(redaction(f"  request id: {request_id}"))
     with contextlib.suppress(OSError, ValueError):  # a closed stderr leaves the exit code to speak
-        print(redact("\n".join(lines)), file=sys.stderr, flush=True)
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 class _Interrupted(OrchestratorError):
@@ -92,7 +92,8 @@ class _Interrupted(OrchestratorError):
 def _say_last(stage: Stage, code: int, error: OrchestratorError) -> None:
     complain(stage.redaction, error.message, error.hint, error.request_id)
     if stage.document is not None and not stage.document.ended:
-        cleaned = clean(error_value(error), stage.redaction)
+        value = error_value(error)
+        cleaned = {**clean(value, stage.redaction), "hint": stage.redaction.own_words(value["hint"])}
         with contextlib.suppress(OrchestratorError):  # stdout itself may be what failed
             stage.document.end(code, error=cleaned)
             _keep_report(stage)

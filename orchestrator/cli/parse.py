@@ -6,19 +6,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.asked import Asked
-from orchestrator.core.complaint import Wrong
-from orchestrator.core.measures import parse_duration
+from orchestrator.cli.options import (
+    From,
+    JobNames,
+    Jobs,
+    Json,
+    LedgerFormat,
+    LogFile,
+    LogFormat,
+    LogStyle,
+    Manifest,
+    NoProgress,
+    Quiet,
+    To,
+    Verbose,
+    Wait,
+    duration,
+    line_count,
+)
 
 if TYPE_CHECKING:
     from orchestrator.cli.ending import Stage
 
-__all__ = ["LedgerFormat", "LogFormat", "app"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="orchestrator",
@@ -39,95 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-class LogFormat(StrEnum):
-    """How log lines look."""
-
-    CONSOLE = "console"
-    JSON = "json"
-
-
-class LedgerFormat(StrEnum):
-    """How the ledger looks."""
-
-    TABLE = "table"
-    JSONL = "jsonl"
-    CSV = "csv"
-    SHA256SUMS = "sha256sums"
-
-
-def _duration(text: str | int) -> int:
-    """Seconds; typer leads defaults through here too."""
-    if isinstance(text, int):
-        return text
-    try:
-        return parse_duration(text)
-    except Wrong as wrong:
-        raise typer.BadParameter(f"{wrong.objection.problem}; allowed: {wrong.objection.allowed}") from None
-
-
-def _lines(text: str | int) -> int:
-    if isinstance(text, int):
-        return text
-    digits = text.replace("_", "").replace(",", "")
-    if not digits.isdecimal() or int(digits) < 1:
-        raise typer.BadParameter("allowed: a whole number above 0, such as 5000000 or 5_000_000")
-    return int(digits)
-
-
-Jobs = Annotated[
-    str,
-    typer.Argument(
-        metavar="JOBS", envvar="ORCHESTRATOR_JOBS", show_default="./jobs.toml", help="The job file (TOML)."
-    ),
-]
-JobNames = Annotated[
-    list[str] | None,
-    typer.Option("--job", metavar="NAME", help="Only this job; may be repeated; * and ? are wildcards."),
-]
-From = Annotated[
-    str,
-    typer.Option(
-        "--from",
-        metavar="TIME",
-        help="Only from here: a date, a date-time, or now-6h, today-7d, yesterday. Must lie in the job's "
-        "window; without an offset it is read in the job's timezone.",
-    ),
-]
-To = Annotated[str, typer.Option("--to", metavar="TIME", help="Only up to here, exclusive; as --from.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, also on failure.")]
-Manifest = Annotated[
-    str,
-    typer.Option(
-        "--manifest",
-        metavar="FILE",
-        envvar="ORCHESTRATOR_MANIFEST",
-        help="The manifest to use instead of the job file's.",
-    ),
-]
-LogStyle = Annotated[LogFormat, typer.Option("--log-format", help="How log lines on stderr are written.")]
-LogFile = Annotated[
-    str,
-    typer.Option(
-        "--log-file",
-        metavar="FILE",
-        help="Where the log file goes; left out: beside the manifest. Rotated; tracebacks go there only.",
-    ),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step of every slice.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only; no progress.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress, neither live nor logged.")]
-Wait = Annotated[
-    int,
-    typer.Option(
-        "--wait",
-        metavar="DURATION",
-        parser=_duration,
-        show_default="do not wait",
-        help="Wait this long for another run that holds the manifest, such as 30m.",
-    ),
-]
 
 
 @app.callback()
@@ -269,7 +195,7 @@ def run(
         typer.Option(
             "--max-duration",
             metavar="DURATION",
-            parser=_duration,
+            parser=duration,
             show_default="no limit",
             help="Drain after this long, such as 2h; what is left makes the exit 3.",
         ),
@@ -279,7 +205,7 @@ def run(
         typer.Option(
             "--max-lines",
             metavar="LINES",
-            parser=_lines,
+            parser=line_count,
             show_default="no limit",
             help="Drain once this run has stored so many lines.",
         ),

@@ -9,7 +9,16 @@ from orchestrator.cli.stdout import Stdout
 from orchestrator.core.window import Window, iso_utc
 from orchestrator.settings import zone
 
-__all__ = ["bytes_text", "moment_text", "print_stream", "print_table", "span_text", "table", "window_text"]
+__all__ = [
+    "bytes_text",
+    "counted",
+    "moment_text",
+    "print_stream",
+    "print_table",
+    "span_text",
+    "table",
+    "window_text",
+]
 
 BATCH_ROWS = 200
 
@@ -40,6 +49,11 @@ def bytes_text(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} PB"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 slice``, ``2,000 slices``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def span_text(duration_s: float) -> str:

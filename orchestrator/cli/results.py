@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.print import (
     bytes_text,
+    counted,
     moment_text,
     print_stream,
     print_table,
@@ -51,8 +52,8 @@ def show_check(out: Stdout, job_file: JobFile) -> None:
         out.line(f"  from         {identity.project}/{identity.logstore}{stream} at {job.service.endpoint}")
         out.line(f"  query        {identity.query}")
         out.line(f"  to           {job.destination.url if job.destination else job.file_dir}")
-    jobs = len(job_file.jobs)
-    out.line(f"{job_file.path} is valid: {jobs} job{'s' if jobs != 1 else ''}, manifest {job_file.manifest}")
+    jobs = counted(len(job_file.jobs), "job")
+    out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")
 
 
 def show_plan(out: Stdout, plans: Sequence[JobPlan], jobs: Sequence[Job]) -> None:
@@ -67,19 +68,22 @@ def show_plan(out: Stdout, plans: Sequence[JobPlan], jobs: Sequence[Job]) -> Non
             (
                 f"  {moment_text(item.window.start_s, timezone)}",
                 moment_text(item.window.end_s, timezone),
-                item.logstream,
                 item.lines if item.lines is not None else "unknown",
+                item.logstream,
             )
             for item in plan.slices
         ]
         if rows:
-            print_table(out, ("  from", "to", "log stream", "lines"), rows, right=(3,))
+            stream = "log stream" if any(item.logstream for item in plan.slices) else ""
+            print_table(out, ("  from", "to", "lines", stream), rows, right=(2,))
         takes = "unknown" if plan.duration_s is None else f"about {span_text(plan.duration_s)}"
         lines = "unknown" if plan.lines is None else f"{plan.lines:,}"
-        out.line(
-            f"  {len(plan.slices):,} slices, {lines} lines, about {plan.requests:,} requests, time {takes};"
-            f" planning took {plan.planning_requests:,} requests"
+        sums = (
+            f"{counted(len(plan.slices), 'slice')}, {lines} lines",
+            f"about {counted(plan.requests, 'request')}, time {takes}",
         )
+        took = f"planning took {counted(plan.planning_requests, 'request')}"
+        out.line(f"  {', '.join(sums)}; {took}")
 
 
 def show_run(out: Stdout, report: Report, jobs: Sequence[Job]) -> None:
@@ -103,8 +107,8 @@ def show_run(out: Stdout, report: Report, jobs: Sequence[Job]) -> None:
     for job in report.jobs:
         out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
     show_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, say_none=False)
-    requests = sum(report.requests.values())
-    out.line(f"{_verdict(report.exit)}; {span_text(report.duration_s)}, {requests:,} requests")
+    requests = counted(sum(report.requests.values()), "request")
+    out.line(f"{_verdict(report.exit)}; {span_text(report.duration_s)}, {requests}")
 
 
 def _verdict(code: int) -> str:
@@ -180,7 +184,7 @@ async def show_ledger(out: Stdout, rows: AsyncIterable[LedgerRow]) -> None:
             yield ledger_cells(row)
 
     count = await print_stream(out, LEDGER_HEAD, cells(), right=(3, 4, 5))
-    out.line(f"{count:,} rows")
+    out.line(counted(count, "row"))
 
 
 def show_story(out: Stdout, told: Told, timezone: str) -> None:
@@ -211,9 +215,9 @@ def show_verify(out: Stdout, report: VerifyReport, *, marked: bool) -> None:
     ]
     if rows:
         print_table(out, ("job", "window", "slice", "problem", "marked", "file"), rows)
-    files = f"{report.files_checked:,} files, {bytes_text(report.bytes_checked)} checked"
+    files = f"{counted(report.files_checked, 'file')}, {bytes_text(report.bytes_checked)} checked"
     if not rows:
         out.line(f"{files}: all agree with the ledger")
     else:
         mend = "; the next run exports them anew" if marked else ""
-        out.line(f"{files}: {len(rows):,} do not agree with the ledger{mend}")
+        out.line(f"{files}: {counted(len(rows), 'disagreement')} with the ledger{mend}")

@@ -26,6 +26,7 @@ from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
+from orchestrator.core.model import Fault
 from orchestrator.core.report import Report
 from orchestrator.core.window import WindowSet
 from orchestrator.dashboard.progress import Progress
@@ -41,13 +42,14 @@ def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
     """Make the coverage true and say how far that went; the exit code is the report's."""
     job_file = chosen(stage)
     report = asyncio.run(_run(stage, job_file, max_duration_s, max_lines))
-    fault = values.report_error(report)
+    fault = _cleaned(stage, values.report_error(report))
     if fault is not None:
         complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
     if stage.document:
         stage.document.put("duration_s", round(report.duration_s, 3))
         stage.document.put("requests", values.requests_json(report.requests))
-        stage.document.stream("jobs", (values.run_job_json(job) for job in report.jobs))
+        jobs = (replace(job, error=_cleaned(stage, job.error)) for job in report.jobs)
+        stage.document.stream("jobs", (values.run_job_json(job) for job in jobs))
         stage.document.end(
             int(report.exit),
             complete=report.complete,
@@ -57,6 +59,11 @@ def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
     if not stage.asked.json:
         results.show_run(stage.out, report, job_file.jobs)
     return int(report.exit)
+
+
+def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
+    """Faults may quote the service; what is printed is cleaned once more, with every secret known by now."""
+    return fault and replace(fault, message=stage.redaction(fault.message))
 
 
 async def _run(stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int) -> Report:
