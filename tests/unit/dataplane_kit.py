@@ -189,14 +189,14 @@ def csv_text(of: Iterable[Row], *, header: bool = True, end: str = "\r\n") -> by
 def zipped(*members: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("folder/", b"")
+        archive.writestr(zipfile.ZipInfo("folder/"), b"")
         for number, member in enumerate(members):
-            archive.writestr(f"../{number}.log", member)
+            archive.writestr(zipfile.ZipInfo(f"../{number}.log"), member, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
 def gzipped(body: bytes) -> bytes:
-    return gzip.compress(body, 1)
+    return gzip.compress(body, 1, mtime=0)
 
 
 def zstandarded(body: bytes) -> bytes:
