@@ -265,8 +265,9 @@ class GeneratedRows:
                 else bisect_left(numbers, high)
             )
             if stop > at:
-                seconds += [template.second_text(second)] * (stop - at)
-                dates += [apache_text(second).encode()] * (stop - at)
+                rows = stop - at
+                seconds += [template.second_text(second)] * rows
+                dates += [apache_text(second).encode()] * rows
                 millis += _millis(template, high - low, low, numbers[at:stop])
                 at = stop
             if at == len(numbers):

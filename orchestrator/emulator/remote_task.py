@@ -9,7 +9,7 @@ from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.emulator.chance import fraction
 from orchestrator.emulator.record import Rows
 
-__all__ = ["Task", "TaskRequest", "TaskView", "view"]
+__all__ = ["Task", "TaskRequest", "TaskView", "true_state", "updated_at_s", "view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +87,21 @@ def true_state(task: Task, now_s: float) -> str:
     return "EXPIRED" if now_s >= task.expires_at_s else "SUCCESS"
 
 
+def updated_at_s(task: Task, now_s: float) -> float:
+    """When the task last changed its true state."""
+    state = true_state(task, now_s)
+    if state == "WAITING" or task.started_at_s is None:
+        return task.created_at_s
+    if state == "RUNNING":
+        return task.started_at_s
+    return task.expires_at_s if state == "EXPIRED" else task.ends_at_s
+
+
 def view(task: Task, now_s: float, behaviour: Behaviour, seed: int) -> TaskView:
     """How the task shows itself now."""
     state = true_state(task, now_s)
     shown = _shown(task, state, now_s, behaviour, seed)
     done = state not in ("WAITING", "RUNNING")
-    updated = task.created_at_s
-    if task.started_at_s is not None and state != "WAITING":
-        updated = task.started_at_s
-    if done:
-        updated = task.expires_at_s if state == "EXPIRED" else task.ends_at_s
     failed = shown == "FAILED"
     return TaskView(
         task=task,
@@ -104,7 +109,7 @@ def view(task: Task, now_s: float, behaviour: Behaviour, seed: int) -> TaskView:
         written_rows=_written(task, state, now_s, behaviour),
         exec_start_at_s=task.started_at_s if state != "WAITING" else None,
         exec_end_at_s=task.ends_at_s if done else None,
-        updated_at_s=updated,
+        updated_at_s=updated_at_s(task, now_s),
         failed_code=task.failed_code if failed else "",
         failed_message=task.failed_message if failed else "",
     )

@@ -17,7 +17,7 @@ from orchestrator.emulator.execution import Executors
 from orchestrator.emulator.file_body import FileBody, make_body
 from orchestrator.emulator.record import Arrangement
 from orchestrator.emulator.refusal import Refusal, invalid
-from orchestrator.emulator.remote_task import Task, TaskRequest, TaskView, true_state, view
+from orchestrator.emulator.remote_task import Task, TaskRequest, TaskView, true_state, updated_at_s, view
 from orchestrator.emulator.witness import Witness
 
 __all__ = ["Grant", "Page", "TaskDesk"]
@@ -166,9 +166,7 @@ class TaskDesk:
         if order_by == "name":
             chosen.sort(key=lambda task: (task.request.name, task.number))
         elif order_by == "updatedTime":
-            chosen.sort(
-                key=lambda task: (view(task, now_s, self._behaviour, self._seed).updated_at_s, task.number)
-            )
+            chosen.sort(key=lambda task: (updated_at_s(task, now_s), task.number))
         if order == "desc":
             chosen.reverse()
         first = (page_no - 1) * page_size

@@ -18,26 +18,23 @@ SEQ_BASE = 10**15
 """Added to a record's number so that every ``@seq`` has 16 digits; still below 2^53."""
 
 
-@lru_cache(maxsize=1024)
-def _day(day: int, form: str) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).strftime(form)
+_SECONDS = tuple(f"{second:02d}" for second in range(60))
 
 
-def _clock(second: int, form: str) -> str:
-    """A date in the given form, then the time of day; spelled by hand because it is asked for every second
-    there is."""
-    day, rest = divmod(second, 86_400)
-    return f"{_day(day, form)}{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
+@lru_cache(maxsize=4096)
+def _minute(minute: int, form: str) -> str:
+    """Everything but the seconds: neighbouring seconds share it, and every second is asked for."""
+    return datetime.fromtimestamp(minute * 60, UTC).strftime(form)
 
 
 def apache_text(second: int) -> str:
     """A second as access logs spell it, without the offset."""
-    return _clock(second, "%d/%b/%Y:")
+    return _minute(second // 60, "%d/%b/%Y:%H:%M:") + _SECONDS[second % 60]
 
 
 def iso_text(second: int) -> str:
     """A second in ISO 8601, without the Z."""
-    return _clock(second, "%Y-%m-%dT")
+    return _minute(second // 60, "%Y-%m-%dT%H:%M:") + _SECONDS[second % 60]
 
 
 class Timeline:
@@ -53,6 +50,7 @@ class Timeline:
         self.end_s = end_s
         self._density = density
         self._origin = density.before(start_s)
+        self._recent_s = start_s  # where the last search ended, and the next one probably starts
         if self.before(end_s) >= SEQ_BASE:
             raise ValueError("a generated logstore holds fewer than 10^15 records")
 
@@ -68,7 +66,15 @@ class Timeline:
 
     def second_of(self, number: int) -> int:
         """The second in which this record lies."""
-        return bisect_right(range(self.end_s), number, lo=self.start_s, key=self.before) - 1
+        low, step = self._recent_s, 1
+        if number < self.before(low):
+            low, high = self.start_s, low
+        else:  # mostly the same second or one soon after: gallop
+            while low + step < self.end_s and self.before(low + step) <= number:
+                low, step = low + step, step * 2
+            high = min(low + step, self.end_s)
+        self._recent_s = bisect_right(range(high), number, lo=low, key=self.before) - 1
+        return self._recent_s
 
     def record(self, number: int) -> Record:
         """One record by its number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from orchestrator.emulator.density import (
     sparse,
 )
 from orchestrator.emulator.generated import GeneratedMatching, GeneratedStore
+from orchestrator.emulator.generated_rows import GeneratedRows
 from orchestrator.emulator.record import Arrangement, RowStyle, row_bytes
 from orchestrator.emulator.search import EVERYTHING, Search, parse_search
 
@@ -128,16 +130,22 @@ def test_fast_rows_are_the_plain_ones(
     assert b"".join(rows.read(style, 0, rows.size_bytes(style))) == plain
 
 
+@cache
+def stirred(jumble: str, descending: bool) -> tuple[GeneratedRows, bytes]:
+    """Nine thousand rows, some milliseconds of which hold several, and all their bytes."""
+    found = matching(GeneratedStore(4, Uniform(DAY_S * 2_500), late_per_mille=20, late_by_s=600))
+    arrangement = Arrangement(descending, jumble, 77)  # type: ignore[arg-type]
+    rows = found.rows(START_S * 1000, (START_S + 4) * 1000, 9_000, arrangement)
+    return rows, b"".join(rows.read(RowStyle(), 0, rows.size_bytes(RowStyle())))
+
+
 @pytest.mark.parametrize("jumble", ["none", "ties", "blocks"])
 @pytest.mark.parametrize("descending", [False, True])
 @given(data=st.data())
 def test_any_range_is_a_piece_of_the_whole(jumble: str, descending: bool, data: st.DataObject) -> None:
     """Reading bytes from any offset gives what reading everything gives there."""
+    rows, whole = stirred(jumble, descending)
     style = RowStyle()
-    found = matching(GeneratedStore(4, Uniform(DAY_S * 2_500), late_per_mille=20, late_by_s=600))
-    arrangement = Arrangement(descending, jumble, 77)  # type: ignore[arg-type]
-    rows = found.rows(START_S * 1000, (START_S + 4) * 1000, 9_000, arrangement)
-    whole = b"".join(rows.read(style, 0, rows.size_bytes(style)))
     assert len(whole) == rows.size_bytes(style)
     start = data.draw(st.integers(0, len(whole) - 1))
     end = data.draw(st.integers(start + 1, len(whole)))
