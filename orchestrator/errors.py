@@ -12,20 +12,21 @@
     │   ├── CreateUncertain               exit 3   a create whose outcome is unknown: look, never repeat
     │   ├── LinkRefused                   exit 3   a presigned link that no longer opens
     │   ├── FileMissing                   exit 3   the link opens on nothing
-    │   └── Refused                       exit 5   the request itself is refused: credentials, permission, no such thing
+    │   └── Refused                       exit 5   the request itself: credentials, permission, no such thing
     ├── CredentialsError                  exit 5   no usable credentials were found
     ├── IntegrityError                    exit 4   bytes, rows or digests do not agree
     │   ├── BrokenBody                    exit 4   a file that ends early or does not decompress
     │   └── RowsOutsideWindow             exit 4   rows the slice never asked for
     ├── StorageError                      exit 6   this machine: disk, permissions
-    │   ├── DiskFull                      exit 6
-    │   ├── ManifestDamaged               exit 6
+    │   ├── DiskFull                      exit 6   no room, or less than the reserve would be left
+    │   ├── ManifestDamaged               exit 6   the ledger cannot be read as one
     │   └── ManifestTooNew                exit 6   written by a newer version
     ├── PathOccupied                      exit 7   a foreign file stands where ours should go
     ├── ManifestLocked                    exit 8   another run holds the manifest
     └── Interrupted                       exit 130 drained after a signal
 
-Every class knows its ``exit_code``, its public ``code`` and its ``disposition``: what the engine does when it meets it.
+Every class knows its ``exit_code``, its public ``code`` and its ``disposition``: what the engine does when it
+meets it.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class Disposition(StrEnum):
 class OrchestratorError(Exception):
     """Root of everything this package raises on purpose.
 
-    ``message`` says what happened and where; ``hint`` says how to mend it; ``request_id`` names the service's own record.
+    ``message`` says what happened and where; ``hint`` says how to mend it; ``request_id`` names the service's
+    own record.
     """
 
     code: ClassVar[str] = "bug"
@@ -131,7 +133,9 @@ class JobFileError(UsageError):
     """A job file that cannot be used; ``complaints`` holds every finding, already worded for a person."""
 
     code = "job_file"
-    default_hint = "mend the lines named above; `orchestrator check` reads the file without contacting anything"
+    default_hint = (
+        "mend the lines named above; `orchestrator check` reads the file without contacting anything"
+    )
 
     def __init__(self, message: str, complaints: tuple[str, ...] = (), *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -188,12 +192,15 @@ class RemoteTaskNotFound(ServiceError):
 
 
 class CreateUncertain(ServiceError):
-    """``answered`` tells whether any reply came; without one the request may still be executed until its signature expires."""
+    """``answered`` tells whether any reply came; without one the request may still be executed until its
+    signature expires."""
 
     code = "create_uncertain"
     disposition = Disposition.LOOK
 
-    def __init__(self, message: str, *, answered: bool, status: int = 0, service_code: str = "", request_id: str = "") -> None:
+    def __init__(
+        self, message: str, *, answered: bool, status: int = 0, service_code: str = "", request_id: str = ""
+    ) -> None:
         super().__init__(message, status=status, service_code=service_code, request_id=request_id)
         self.answered = answered
 
@@ -218,7 +225,9 @@ class CredentialsError(OrchestratorError):
     code = "credentials"
     exit_code = ExitCode.REFUSED
     disposition = Disposition.STOP
-    default_hint = "set BCE_ACCESS_KEY_ID and BCE_SECRET_ACCESS_KEY, or name a source in [service] credentials"
+    default_hint = (
+        "set BCE_ACCESS_KEY_ID and BCE_SECRET_ACCESS_KEY, or name a source in [service] credentials"
+    )
 
 
 class IntegrityError(OrchestratorError):

@@ -19,13 +19,14 @@ class Candidate:
 
 
 def next_job(candidates: Iterable[Candidate]) -> Candidate | None:
-    """Higher priority first; among equals the job with the fewest remote tasks outstanding; then the oldest window."""
+    """Higher priority first; among equals the job with the fewest remote tasks outstanding; then the oldest
+    window."""
     return min(candidates, key=lambda c: (-c.priority, c.outstanding, c.start_s, c.job), default=None)
 
 
 def room_for_creates(*, outstanding: int, tasks: int, unfetched: int, downloads: int) -> int:
-    """How many more remote tasks may be asked for now: below the ceiling ``tasks``, and none while finished files pile up
-    unfetched beyond twice the ``downloads`` (they expire at the service)."""
+    """How many more remote tasks may be asked for now: below the ceiling ``tasks``, and none while finished
+    files pile up unfetched beyond twice the ``downloads`` (they expire at the service)."""
     if unfetched > 2 * downloads:
         return 0
     return max(0, tasks - outstanding)

@@ -1,8 +1,9 @@
-"""Is a fetched file all of its window? The one place where rows, limits and counts are weighed (design 5, Completeness).
+"""Is a fetched file all of its window? The one place where rows, limits and counts are weighed (design 5,
+Completeness).
 
-What speaks, strongest first: a count made after the remote task succeeded, the plan's count, nothing. ``writtenRows`` is a
-hint to look twice, never a proof: the service may state it as missing, zero, or equal to the limit whatever the file holds
-(bls-api.md 10.13).
+What speaks, strongest first: a count made after the remote task succeeded, the plan's count, nothing.
+``writtenRows`` is a hint to look twice, never a proof: the service may state it as missing, zero, or equal to
+the limit whatever the file holds (bls-api.md 10.13).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ __all__ = ["Ruling", "Verdict", "judge"]
 
 
 class Ruling(StrEnum):
+    """What to do about a fetched file."""
+
     COMPLETE = "complete"
     RECOUNT = "recount"  # ask the service how many lines there are now
     REFETCH = "refetch"  # the same file once more
@@ -29,6 +32,8 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """A ruling, with the evidence for it or the number of rows still missing."""
+
     ruling: Ruling
     evidence: Evidence = Evidence.NONE
     missing: int = 0
@@ -37,7 +42,8 @@ class Verdict:
 def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool) -> Verdict:
     """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once."""
     if receipt.truncated and receipt.kept != slice_.window:
-        # Kept whole in spite of the limit: the rows run past the window's end, so what was cut off lies outside.
+        # Kept whole in spite of the limit: the rows run past the window's end, so what was cut off lies
+        # outside.
         return _truncated(slice_, receipt)
     asked_again = slice_.recounted_at is not None
     count = slice_.recount if asked_again else slice_.expected_lines
@@ -59,14 +65,15 @@ def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: b
     if count is not None:
         return Verdict(Ruling.RETRY if attempts_left else Ruling.SHORT, missing=count - stored)
     if task.window.start_s >= slice_.window.start_s:
-        # The start may be exclusive and nothing counts the rows: only a wider window shows that none is missing.
+        # The start may be exclusive and nothing counts the rows: only a wider window shows that none is
+        # missing.
         return Verdict(Ruling.RETRY if attempts_left else Ruling.UNPROVEN)
     return Verdict(Ruling.COMPLETE, Evidence.ROWS_ONLY)
 
 
 def _bounded(slice_: Slice, task: RemoteTask, excess: int, *, attempts_left: bool) -> Verdict:
-    """More rows than a count made after them: the counts run low, so they do not show whether an exclusive start took the
-    first ones. A wider request does."""
+    """More rows than a count made after them: the counts run low, so they do not show whether an exclusive
+    start took the first ones. A wider request does."""
     unsure = excess > 0 and task.window.start_s >= slice_.window.start_s
     if unsure and attempts_left:
         return Verdict(Ruling.RETRY)
@@ -85,8 +92,11 @@ def _truncated(slice_: Slice, receipt: Receipt) -> Verdict:
     return Verdict(Ruling.OVERFULL, missing=max(0, (slice_.recount or 0) - receipt.stored_rows))
 
 
-def _undated(slice_: Slice, task: RemoteTask, receipt: Receipt, count: int | None, *, asked_again: bool) -> Verdict:
-    # Nothing was clipped, so a padded file may hold rows of its neighbours: only an unpadded one can agree with a count.
+def _undated(
+    slice_: Slice, task: RemoteTask, receipt: Receipt, count: int | None, *, asked_again: bool
+) -> Verdict:
+    # Nothing was clipped, so a padded file may hold rows of its neighbours: only an unpadded one can agree
+    # with a count.
     if count is not None and receipt.stored_rows == count and task.window == slice_.window:
         return Verdict(Ruling.COMPLETE, Evidence.COUNT)
     return Verdict(Ruling.UNPROVEN if asked_again else Ruling.RECOUNT)

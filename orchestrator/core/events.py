@@ -1,7 +1,7 @@
 """What can happen to a slice (past tense) and what can be ordered because of it (imperative).
 
-Every event names its slice; those that concern one remote task carry its intent ``number`` too, so that a late one can be
-told from a current one. Stages turn one instruction into one event.
+Every event names its slice; those that concern one remote task carry its intent ``number`` too, so that a
+late one can be told from a current one. Stages turn one instruction into one event.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from orchestrator.core.model import Fault, Receipt, RemoteTask, RemoteTaskStatus, Slice
 from orchestrator.core.window import Window
 
-# ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── events
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class CreateDoubted:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A walk of the list found the remote task of a doubtful create. ``twins`` are further ones of the same name."""
+    """A walk of the list found the remote task of a doubtful create. ``twins`` are further ones of the same
+    name."""
 
     slice_id: str
     number: int
@@ -142,6 +144,8 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class TransferFailed:
+    """A transfer ended badly; the fault says whose it was."""
+
     slice_id: str
     number: int
     fault: Fault
@@ -167,6 +171,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class PublishFailed:
+    """The file could not take its place."""
+
     slice_id: str
     number: int
     fault: Fault
@@ -189,7 +195,8 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """An audit found that the stored window no longer agrees with the ledger; ``reason`` is a word of ``core.reasons``."""
+    """An audit found that the stored window no longer agrees with the ledger; ``reason`` is a word of
+    ``core.reasons``."""
 
     slice_id: str
     reason: str
@@ -220,7 +227,8 @@ Event = (
 )
 
 
-# ── instructions ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── instructions
+# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +249,16 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
+    """Tell what becomes of the remote task."""
+
     slice: Slice
     task: RemoteTask
 
 
 @dataclass(frozen=True, slots=True)
 class Unwatch:
+    """It is no longer of interest."""
+
     task: RemoteTask
 
 
@@ -319,12 +331,14 @@ Instruction = (
 )
 
 
-# ── what one transition yields ──────────────────────────────────────────────────────────────────────────────────────
+# ── what one transition yields
+# ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The outcome of one transition: the slice as it is now, what to commit with it, and what to order after the commit."""
+    """The outcome of one transition: the slice as it is now, what to commit with it, and what to order after
+    the commit."""
 
     slice: Slice
     instructions: tuple[Instruction, ...] = ()

@@ -1,4 +1,5 @@
-"""What a job is: its identity (what is exported) and its form (how), as plain values the whole house shares."""
+"""What a job is: its identity (what is exported) and its form (how), as plain values the whole house
+shares."""
 
 from __future__ import annotations
 
@@ -27,6 +28,8 @@ MAX_LINES_PER_REMOTE_TASK = 1_000_000
 
 
 class Order(StrEnum):
+    """Which rows come first, and which a limit keeps (bls-api.md 2.1)."""
+
     ASC = "asc"
     DESC = "desc"
 
@@ -39,11 +42,15 @@ class ServedFormat(StrEnum):
 
 
 class Deliver(StrEnum):
+    """Who puts the file where it belongs."""
+
     FILES = "files"
     BOS = "bos"
 
 
 class Output(StrEnum):
+    """What the stored file is."""
+
     RAW = "raw"
     JSONL = "jsonl"
     CSV = "csv"
@@ -51,12 +58,16 @@ class Output(StrEnum):
 
 
 class Compression(StrEnum):
+    """How the stored file is packed."""
+
     NONE = "none"
     GZIP = "gzip"
     ZSTD = "zstd"
 
 
 class Align(StrEnum):
+    """Local boundaries that no slice crosses."""
+
     NONE = "none"
     HOUR = "hour"
     DAY = "day"
@@ -65,10 +76,11 @@ class Align(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One endpoint. ``endpoint`` is a base URL without trailing slash; ``name`` is "" for the default service.
+    """One endpoint. ``endpoint`` is a base URL without trailing slash; ``name`` is "" for the default
+    service.
 
-    ``credentials`` is the source as written ("auto", "env", "profile:NAME", "file:PATH", "exec:COMMAND"), never a secret.
-    ``ca_file`` is an absolute path or "".
+    ``credentials`` is the source as written ("auto", "env", "profile:NAME", "file:PATH", "exec:COMMAND"),
+    never a secret. ``ca_file`` is an absolute path or "".
     """
 
     name: str
@@ -92,7 +104,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class DestinationSpec:
-    """A named or inline destination. ``url`` is an absolute folder, ``s3://bucket/prefix`` or ``bos://bucket/prefix``."""
+    """A named or inline destination. ``url`` is an absolute folder, ``s3://bucket/prefix`` or
+    ``bos://bucket/prefix``."""
 
     url: str
     endpoint: str = ""
@@ -103,7 +116,8 @@ class DestinationSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobIdentity:
-    """What is exported. A manifest refuses a job whose identity changed under the same name (design.md 2.1)."""
+    """What is exported. A manifest refuses a job whose identity changed under the same name (design.md
+    2.1)."""
 
     service: str
     """Region or endpoint host."""
@@ -117,8 +131,8 @@ class JobIdentity:
 class Job:
     """One job, ready to run: times are absolute, defaults filled in.
 
-    ``window`` is what this run is asked to make true; None when nothing is due yet (``to`` lies before ``from`` because of
-    ``lag``). ``due_until_s`` is where "not due" begins: the end of the window after lag.
+    ``window`` is what this run is asked to make true; None when nothing is due yet (``to`` lies before
+    ``from`` because of ``lag``). ``due_until_s`` is where "not due" begins: the end of the window after lag.
     """
 
     name: str

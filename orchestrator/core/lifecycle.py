@@ -4,19 +4,21 @@ A slice exists to have exactly one verified file for its window. It walks forwar
 
     planned → submitting → waiting → running → ready → transferring → settling → done
 
-and every step is *intent → effect → fact*: ``transition`` yields the slice to commit (the intent) and the instructions to
-carry out once that is on disk (the effect); the stage that carries one out answers with the next event (the fact). So a
-crash at any instant leaves a state from which ``Resumed`` alone says what to do next, and nothing else is recovery.
+and every step is *intent → effect → fact*: ``transition`` yields the slice to commit (the intent) and the
+instructions to carry out once that is on disk (the effect); the stage that carries one out answers with the
+next event (the fact). So a crash at any instant leaves a state from which ``Resumed`` alone says what to do
+next, and nothing else is recovery.
 
-The one effect that cannot simply be repeated is the create: the service has no idempotency key (bls-api.md 2.1). A create
-whose answer did not arrive, or that was under way when the process died, is *in doubt*: it goes to ``in_doubt`` with the
-instruction Resolve, never to Submit. Only a walk of the list that proves absence leads back to ``planned``, with the same
-number and name.
+The one effect that cannot simply be repeated is the create: the service has no idempotency key (bls-api.md
+2.1). A create whose answer did not arrive, or that was under way when the process died, is *in doubt*: it
+goes to ``in_doubt`` with the instruction Resolve, never to Submit. Only a walk of the list that proves
+absence leads back to ``planned``, with the same number and name.
 
-A window that turns out too large for one remote task is handed on: ``cut`` keeps the whole part of a truncated file and
-plans the rest, ``superseded`` halves the window. Both are ends; the children carry on.
+A window that turns out too large for one remote task is handed on: ``cut`` keeps the whole part of a
+truncated file and plans the rest, ``superseded`` halves the window. Both are ends; the children carry on.
 
-``transition`` is pure. An event that is not in the table for the slice's state raises IllegalEvent and changes nothing.
+``transition`` is pure. An event that is not in the table for the slice's state raises IllegalEvent and
+changes nothing.
 """
 
 from __future__ import annotations
@@ -59,12 +61,14 @@ class IllegalEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a transition must know besides slice and event: the job, and how many remote tasks of it are outstanding."""
+    """What a transition must know besides slice and event: the job, and how many remote tasks of it are
+    outstanding."""
 
     job: Job
     outstanding: int = 0
     padded: bool = False
-    """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or low counts."""
+    """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or
+    low counts."""
 
 
 Handler = Callable[[Slice, Any, float, Rules], ev.Step]
@@ -79,12 +83,17 @@ class Row:
 
 
 def transition(slice_: Slice, event: ev.Event, now: float, rules: Rules) -> ev.Step:
-    """Apply one event. Raises IllegalEvent when the table has no row for it, or when it speaks of another remote task."""
+    """Apply one event. Raises IllegalEvent when the table has no row for it, or when it speaks of another
+    remote task."""
     row = TABLE.get((slice_.state, type(event)))
     if row is None:
         raise IllegalEvent(f"{type(event).__name__} means nothing to a slice that is {slice_.state}")
     number = getattr(event, "number", None)
-    if number is not None and not isinstance(event, ev.Admitted) and (slice_.task is None or slice_.task.number != number):
+    if (
+        number is not None
+        and not isinstance(event, ev.Admitted)
+        and (slice_.task is None or slice_.task.number != number)
+    ):
         raise IllegalEvent(f"{type(event).__name__} speaks of remote task {number}, not of the slice's own")
     step = row.handle(slice_, event, now, rules)
     if step.slice.state not in row.targets:  # pragma: no cover - a defect in this file
@@ -98,7 +107,8 @@ def _task(slice_: Slice) -> RemoteTask:
     return slice_.task
 
 
-# ── submitting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── submitting
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
@@ -123,7 +133,14 @@ def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev
             intent_at=now,
         )
     after = replace(
-        slice_, state=S.SUBMITTING, attempt=attempt, task=task, recount=None, recounted_at=None, refetched=0, reason=""
+        slice_,
+        state=S.SUBMITTING,
+        attempt=attempt,
+        task=task,
+        recount=None,
+        recounted_at=None,
+        refetched=0,
+        reason="",
     )
     return ev.Step(after, (ev.Submit(after, task),))
 
@@ -159,7 +176,8 @@ def _create_refused(slice_: Slice, event: ev.CreateRefused, now: float, rules: R
 
 
 def _wait_out(slice_: Slice, fault: Fault, now: float) -> ev.Step:
-    """The service is busy: not the slice's fault, so no attempt is counted; the intent and its number stay."""
+    """The service is busy: not the slice's fault, so no attempt is counted; the intent and its number
+    stay."""
     rounds = slice_.throttled + 1
     if rounds > MAX_THROTTLED:
         return _fail(slice_, Reason.THROTTLED)
@@ -179,7 +197,9 @@ def _create_doubted(slice_: Slice, event: ev.CreateDoubted, now: float, rules: R
     )
     # An unknown 400/403 is a hidden quota until it recurs with nothing outstanding (design 5, Pace).
     unknown_refusal = event.fault.status in (400, 403)
-    after = replace(slice_, state=S.IN_DOUBT, task=task, throttled=slice_.throttled + (1 if unknown_refusal else 0))
+    after = replace(
+        slice_, state=S.IN_DOUBT, task=task, throttled=slice_.throttled + (1 if unknown_refusal else 0)
+    )
     return ev.Step(after, (ev.Resolve(after, task),))
 
 
@@ -195,7 +215,9 @@ def _adopted(slice_: Slice, event: ev.Adopted, now: float, rules: Rules) -> ev.S
 def _absent(slice_: Slice, event: ev.ProvedAbsent, now: float, rules: Rules) -> ev.Step:
     task = _task(slice_)
     if slice_.throttled >= 2 and rules.outstanding <= 1:
-        fault = Fault(task.failed_code or "refused", task.failed_message, "refuse", request_id=task.request_id)
+        fault = Fault(
+            task.failed_code or "refused", task.failed_message, "refuse", request_id=task.request_id
+        )
         return _fail(slice_, Reason.REFUSED, (ev.StopJob(slice_.job, fault),))
     if slice_.throttled > MAX_THROTTLED:
         return _fail(slice_, Reason.THROTTLED)
@@ -211,7 +233,8 @@ def _left_in_doubt(slice_: Slice, event: ev.LeftInDoubt, now: float, rules: Rule
     return ev.Step(slice_, parked=True)
 
 
-# ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── watching
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _observed(slice_: Slice, event: ev.Observed, now: float, rules: Rules) -> ev.Step:
@@ -279,7 +302,8 @@ def _watch_refused(slice_: Slice, event: ev.WatchRefused, now: float, rules: Rul
     return ev.Step(slice_, (ev.Unwatch(_task(slice_)), ev.StopJob(slice_.job, event.fault)), parked=True)
 
 
-# ── transferring ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── transferring
+# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _transfer_admitted(slice_: Slice, event: ev.TransferAdmitted, now: float, rules: Rules) -> ev.Step:
@@ -360,11 +384,13 @@ def _fuller(best: Receipt | None, receipt: Receipt) -> Receipt:
 
 
 def _cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
-    """Kept part and rest become slices of their own; the kept one takes the remote task and the staged file with it, and
-    is weighed against a count of its own: the order of rows proves its end, not its start."""
+    """Kept part and rest become slices of their own; the kept one takes the remote task and the staged file
+    with it, and is weighed against a count of its own: the order of rows proves its end, not its start."""
     task, kept = _task(slice_), receipt.kept or slice_.window
     keep_left = kept.start_s == slice_.window.start_s
-    rest = Window(kept.end_s, slice_.window.end_s) if keep_left else Window(slice_.window.start_s, kept.start_s)
+    rest = (
+        Window(kept.end_s, slice_.window.end_s) if keep_left else Window(slice_.window.start_s, kept.start_s)
+    )
     kept_id = slice_id(rules.job, slice_.logstream, kept, slice_.generation)
     child = replace(
         slice_,
@@ -399,7 +425,8 @@ def _split(slice_: Slice, rules: Rules) -> ev.Step:
 
 
 def _child(parent: Slice, window: Window, rules: Rules) -> Slice:
-    """Without a planned count: what is left of the parent's is a difference of figures that need not agree."""
+    """Without a planned count: what is left of the parent's is a difference of figures that need not
+    agree."""
     return Slice(
         id=slice_id(rules.job, parent.logstream, window, parent.generation),
         job=parent.job,
@@ -435,7 +462,11 @@ def _transfer_failed(slice_: Slice, event: ev.TransferFailed, now: float, rules:
     if slice_.refetched < MAX_REFETCHES:
         pause_s = backoff_s(slice_.id, slice_.refetched + 1, at_least_s=fault.retry_after_s)
         # A broken file is begun anew; after a lost connection the bytes that are safe are not fetched twice.
-        seen = _refetched(slice_) if fault.code == "broken_body" else replace(slice_, refetched=slice_.refetched + 1)
+        seen = (
+            _refetched(slice_)
+            if fault.code == "broken_body"
+            else replace(slice_, refetched=slice_.refetched + 1)
+        )
         return ev.Step(replace(seen, state=S.READY, not_before_at=now + pause_s))
     return _again(slice_, now, rules, Reason.ATTEMPTS_EXHAUSTED)
 
@@ -450,12 +481,15 @@ def _ask_without_receipt(slice_: Slice, task: RemoteTask, before: tuple[ev.Instr
     return ev.Step(after, (*before, ev.Recount(after, task.number)))
 
 
-# ── settling ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── settling
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> ev.Step:
     receipt = slice_.receipt
-    stands = replace(slice_, published_path=slice_.path, published_sha256=receipt.stored_sha256 if receipt else "")
+    stands = replace(
+        slice_, published_path=slice_.path, published_sha256=receipt.stored_sha256 if receipt else ""
+    )
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.
         return ev.Step(replace(stands, state=S.FAILED))
@@ -469,11 +503,14 @@ def _publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: R
 
 
 def _staged_lost(slice_: Slice, event: ev.StagedLost, now: float, rules: Rules) -> ev.Step:
-    after = replace(slice_, state=S.READY, receipt=None, fetch_round=slice_.fetch_round + 1, not_before_at=now)
+    after = replace(
+        slice_, state=S.READY, receipt=None, fetch_round=slice_.fetch_round + 1, not_before_at=now
+    )
     return ev.Step(after)
 
 
-# ── ends and beginnings ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── ends and beginnings
+# ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _again(
@@ -518,7 +555,8 @@ def _discard(slice_: Slice, keep: str = "") -> tuple[ev.Instruction, ...]:
 
 
 def _resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
-    """What an earlier run left, and the first thing to do about it. An uncertain create is looked for, never repeated."""
+    """What an earlier run left, and the first thing to do about it. An uncertain create is looked for, never
+    repeated."""
     task = _task(slice_)
     match slice_.state:
         case S.SUBMITTING:
@@ -543,8 +581,8 @@ def _resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.S
 
 
 def _revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
-    """A new run tries again what an earlier one gave up, with a full budget. The published file, if any, stays the
-    ledger's until a better one replaces it."""
+    """A new run tries again what an earlier one gave up, with a full budget. The published file, if any,
+    stays the ledger's until a better one replaces it."""
     tasks = (slice_.task,) if slice_.task is not None else ()
     after = replace(
         slice_,
@@ -566,7 +604,9 @@ def _revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.S
 
 
 def _marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step:
-    return ev.Step(replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE), uncovered=slice_.window)
+    return ev.Step(
+        replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE), uncovered=slice_.window
+    )
 
 
 def _replanned(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
@@ -581,7 +621,8 @@ def _dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.S
     return ev.Step(replace(slice_, state=S.ABANDONED, receipt=None, best=None), orders)
 
 
-# ── the table ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the table
+# ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _AGAIN = (S.PLANNED, S.FAILED, S.SETTLING)
 _WEIGHED = (S.TRANSFERRING, S.SETTLING, S.READY, S.CUT, S.SUPERSEDED, S.EMPTY, S.PLANNED, S.FAILED)

@@ -67,12 +67,15 @@ LIVE_STATES = frozenset(
 )
 """A run holds these in memory; everything else stays in the manifest."""
 
-OUTSTANDING_STATES = frozenset({SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.WAITING, SliceState.RUNNING})
+OUTSTANDING_STATES = frozenset(
+    {SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.WAITING, SliceState.RUNNING}
+)
 """Counted against the ceiling ``tasks``."""
 
 
 class RemoteState(StrEnum):
-    """The states the service documents (bls-api.md 2.6); any other word is kept verbatim and is not terminal."""
+    """The states the service documents (bls-api.md 2.6); any other word is kept verbatim and is not
+    terminal."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -157,8 +160,8 @@ class RemoteTaskStatus:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """One page of ListDownloadTask (bls-api.md 2.3). ``page_size`` and ``total`` are the service's words, None when absent;
-    ``server_at`` is the answer's Date."""
+    """One page of ListDownloadTask (bls-api.md 2.3). ``page_size`` and ``total`` are the service's words,
+    None when absent; ``server_at`` is the answer's Date."""
 
     tasks: tuple[RemoteTaskStatus, ...]
     page_size: int | None = None
@@ -224,9 +227,10 @@ class Ticket:
 class Receipt:
     """What a transfer left behind. Law: ``served_rows - dropped_rows == stored_rows``.
 
-    ``staged_path`` is the staged artifact, "" when no row was kept and nothing was staged. ``kept`` is the part of the
-    slice's window whose rows it holds: the whole window, or, for a truncated file that is in time order over more than one
-    second, the part before (asc) or after (desc) the last second met; None when a truncated file cannot be cut.
+    ``staged_path`` is the staged artifact, "" when no row was kept and nothing was staged. ``kept`` is the
+    part of the slice's window whose rows it holds: the whole window, or, for a truncated file that is in time
+    order over more than one second, the part before (asc) or after (desc) the last second met; None when a
+    truncated file cannot be cut.
     """
 
     staged_path: str
@@ -298,7 +302,8 @@ class Slice:
 
 
 def slice_id(job: Job, logstream: str, window: Window, generation: int = 0) -> str:
-    """Content-derived: the same job, stream, window and generation give the same id on every machine (16 hex digits)."""
+    """Content-derived: the same job, stream, window and generation give the same id on every machine (16 hex
+    digits)."""
     identity = job.identity
     text = "\x1f".join(
         (
@@ -317,5 +322,6 @@ def slice_id(job: Job, logstream: str, window: Window, generation: int = 0) -> s
 
 
 def remote_name(manifest_id: str, number: int) -> str:
-    """The name a remote task carries at the service: at most 40 of ``[a-z0-9-]``. ``manifest_id`` is 16 hex digits."""
+    """The name a remote task carries at the service: at most 40 of ``[a-z0-9-]``. ``manifest_id`` is 16 hex
+    digits."""
     return f"o-{manifest_id}-{number}"

@@ -30,13 +30,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReasonText:
+    """A reason for people: what it means, whether another run can mend it, and how."""
+
     meaning: str
     mendable: bool
     mend: str
 
 
 _TEXTS: dict[Reason, ReasonText] = {
-    Reason.NOT_EXPORTED: ReasonText("no remote task has covered this window so far", True, "orchestrator run {jobs}"),
+    Reason.NOT_EXPORTED: ReasonText(
+        "no remote task has covered this window so far", True, "orchestrator run {jobs}"
+    ),
     Reason.ATTEMPTS_EXHAUSTED: ReasonText("every attempt of the run failed", True, "orchestrator run {jobs}"),
     Reason.EXPIRES_BEFORE_FETCH: ReasonText(
         "the service dropped the file before it could be fetched",
@@ -50,7 +54,9 @@ _TEXTS: dict[Reason, ReasonText] = {
         "the service kept refusing for load", True, "lower [limits], then: orchestrator run {jobs}"
     ),
     Reason.REFUSED: ReasonText(
-        "the service refused the job", True, "mend credentials, permissions or names, then: orchestrator run {jobs}"
+        "the service refused the job",
+        True,
+        "mend credentials, permissions or names, then: orchestrator run {jobs}",
     ),
     Reason.SHORT: ReasonText(
         "the fullest file holds fewer rows than the service counts", True, "orchestrator run {jobs}"
@@ -62,20 +68,28 @@ _TEXTS: dict[Reason, ReasonText] = {
         "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason TEXT",
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
-        "rows carry no readable time and no count agrees with them", True, "set time_field, then: orchestrator run {jobs}"
+        "rows carry no readable time and no count agrees with them",
+        True,
+        "set time_field, then: orchestrator run {jobs}",
     ),
     Reason.ROWS_OUTSIDE_WINDOW: ReasonText(
-        "the file held rows far outside the window asked for", True, "check time_field, then: orchestrator run {jobs}"
+        "the file held rows far outside the window asked for",
+        True,
+        "check time_field, then: orchestrator run {jobs}",
     ),
     Reason.PATH_OCCUPIED: ReasonText(
-        "a file that is not ours stands at the path", True, "move that file away, then: orchestrator run {jobs}"
+        "a file that is not ours stands at the path",
+        True,
+        "move that file away, then: orchestrator run {jobs}",
     ),
     Reason.BEYOND_RETENTION: ReasonText(
         "older than the logstore keeps its records",
         False,
         "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason TEXT",
     ),
-    Reason.DAMAGED: ReasonText("the stored file no longer agrees with the ledger", True, "orchestrator run {jobs}"),
+    Reason.DAMAGED: ReasonText(
+        "the stored file no longer agrees with the ledger", True, "orchestrator run {jobs}"
+    ),
     Reason.SOURCE_GONE: ReasonText(
         "damaged here and no longer at the service",
         False,
@@ -91,7 +105,8 @@ def short_by(missing: int) -> str:
 
 
 def describe_reason(reason: str) -> ReasonText:
-    """Meaning and mend of a stored reason; an unknown word (written by another version) reads as ``not exported yet``."""
+    """Meaning and mend of a stored reason; an unknown word (written by another version) reads as ``not
+    exported yet``."""
     if reason.startswith("short by "):
         return _TEXTS[Reason.SHORT]
     try:

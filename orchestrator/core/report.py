@@ -12,7 +12,8 @@ __all__ = ["Gap", "JobPlan", "JobReport", "PlannedSlice", "Report"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of the asked window that is not proven stored. ``logstream`` is ``*`` when all streams are meant."""
+    """A part of the asked window that is not proven stored. ``logstream`` is ``*`` when all streams are
+    meant."""
 
     job: str
     window: Window
@@ -25,8 +26,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job of one run. ``lines``, ``bytes_stored``, ``files`` and ``slices`` are what the manifest holds for the asked
-    window when the run ends; ``bytes_fetched`` and ``remote_tasks_created`` are what this run did."""
+    """One job of one run. ``lines``, ``bytes_stored``, ``files`` and ``slices`` are what the manifest holds
+    for the asked window when the run ends; ``bytes_fetched`` and ``remote_tasks_created`` are what this run
+    did."""
 
     job: str
     exit: int
@@ -45,8 +47,9 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. ``requests`` counts every signed request by family, and file GETs as ``file``. ``settled_to`` is the
-    UTC second up to which every job is proven stored without a hole from the start of its window; None when no job is."""
+    """A whole run. ``requests`` counts every signed request by family, and file GETs as ``file``.
+    ``settled_to`` is the UTC second up to which every job is proven stored without a hole from the start of
+    its window; None when no job is."""
 
     exit: int
     complete: bool
@@ -59,6 +62,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
+    """One slice of a plan; ``lines`` None when nothing could be counted."""
+
     window: Window
     logstream: str
     lines: int | None
@@ -66,8 +71,8 @@ class PlannedSlice:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What a run would do for one job. ``requests`` is the estimate for the run, ``planning_requests`` what planning took;
-    ``duration_s`` None when no earlier remote task tells how long one runs."""
+    """What a run would do for one job. ``requests`` is the estimate for the run, ``planning_requests`` what
+    planning took; ``duration_s`` None when no earlier remote task tells how long one runs."""
 
     job: str
     window: Window | None

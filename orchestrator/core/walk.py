@@ -1,9 +1,9 @@
 """Looking for the remote tasks of doubtful creates in the service's list: what a walk may conclude.
 
-The list has no filter by name, is paged by number while others create and delete, may lag behind creates, repeat items,
-miss some, and lower the page size without saying so (bls-api.md 2.3, 10.4, 10.5). So: *found* is a fact after one walk;
-*absent* needs two walks in a row of which the second shows nothing that the first had missed, begun late enough after the
-create.
+The list has no filter by name, is paged by number while others create and delete, may lag behind creates,
+repeat items, miss some, and lower the page size without saying so (bls-api.md 2.3, 10.4, 10.5). So: *found*
+is a fact after one walk; *absent* needs two walks in a row of which the second shows nothing that the first
+had missed, begun late enough after the create.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import RemoteState, RemoteTask, RemoteTaskStatus, TaskPage
 
-__all__ = ["Doubt", "PageCursor", "absence_provable_at", "advance", "found", "matches", "missed", "reaches_back_to"]
+__all__ = [
+    "Doubt",
+    "PageCursor",
+    "absence_provable_at",
+    "advance",
+    "found",
+    "matches",
+    "missed",
+    "reaches_back_to",
+]
 
 SETTLING_S = 15.0
 """The least time between a create's answer and a walk that may prove its absence."""
@@ -32,7 +41,8 @@ class Doubt:
 
 
 def matches(doubt: Doubt, status: RemoteTaskStatus) -> bool:
-    """Whether ``status`` is the remote task of this intent: equal name, project, logstore and window, as far as echoed."""
+    """Whether ``status`` is the remote task of this intent: equal name, project, logstore and window, as far
+    as echoed."""
     task, identity = doubt.task, doubt.identity
     return (
         status.name == task.name
@@ -44,8 +54,9 @@ def matches(doubt: Doubt, status: RemoteTaskStatus) -> bool:
 
 
 def absence_provable_at(task: RemoteTask, longest_listing_lag_s: float) -> float:
-    """From when on a walk that does not show the task proves that it does not exist (our wall clock). After an answer the
-    list has a settling time; without one the create could be executed until its signature expires, and be listed later."""
+    """From when on a walk that does not show the task proves that it does not exist (our wall clock). After
+    an answer the list has a settling time; without one the create could be executed until its signature
+    expires, and be listed later."""
     settling_s = max(SETTLING_S, 3.0 * longest_listing_lag_s)
     latest_effect_at = task.answered_at if task.expires_at is None else task.expires_at
     return (latest_effect_at if latest_effect_at is not None else task.intent_at) + settling_s
@@ -61,8 +72,8 @@ class PageCursor:
 
 
 def advance(cursor: PageCursor, page: TaskPage, *, asked_size: int, stop: bool) -> PageCursor:
-    """The next page to ask for. The end is an empty page, or ``total`` items seen, or ``stop``; a short page proves nothing
-    when a total says that there is more (a page size may be lowered in silence)."""
+    """The next page to ask for. The end is an empty page, or ``total`` items seen, or ``stop``; a short page
+    proves nothing when a total says that there is more (a page size may be lowered in silence)."""
     seen = cursor.seen + len(page.tasks)
     if stop or not page.tasks:
         return PageCursor(cursor.page_no, seen, finished=True)
@@ -73,13 +84,17 @@ def advance(cursor: PageCursor, page: TaskPage, *, asked_size: int, stop: bool) 
 
 
 def reaches_back_to(page: TaskPage, oldest_at: float) -> bool:
-    """Whether every item of a page (createdTime descending) is older than needed, so that later pages are too."""
+    """Whether every item of a page (createdTime descending) is older than needed, so that later pages are
+    too."""
     dates = [status.created_at for status in page.tasks]
     return bool(dates) and all(at is not None and at < oldest_at for at in dates)
 
 
-def found(doubts: Iterable[Doubt], walked: Mapping[str, RemoteTaskStatus]) -> dict[int, tuple[RemoteTaskStatus, ...]]:
-    """Remote tasks of each doubtful number: those that can still yield a file first, among them the oldest."""
+def found(
+    doubts: Iterable[Doubt], walked: Mapping[str, RemoteTaskStatus]
+) -> dict[int, tuple[RemoteTaskStatus, ...]]:
+    """Remote tasks of each doubtful number: those that can still yield a file first, among them the
+    oldest."""
     by_name: dict[str, list[RemoteTaskStatus]] = {}
     for status in walked.values():
         by_name.setdefault(status.name, []).append(status)
@@ -98,7 +113,8 @@ def _preference(status: RemoteTaskStatus) -> tuple[bool, float, str]:
 def missed(
     before: Mapping[str, RemoteTaskStatus], after: Mapping[str, RemoteTaskStatus], begun_at: float
 ) -> frozenset[str]:
-    """What the later walk shows though the earlier one, begun at ``begun_at`` (server time), should have shown it."""
+    """What the later walk shows though the earlier one, begun at ``begun_at`` (server time), should have
+    shown it."""
     return frozenset(
         uuid
         for uuid, status in after.items()

@@ -1,7 +1,8 @@
 """Half-open windows ``[start, end)`` in UTC seconds, and the algebra on sets of them.
 
-A *window set* is a tuple of windows that is sorted, free of overlap and merged where windows touch; every function here
-returns one. Coverage, gaps and plans are all window sets, so ``covered ∪ missing = asked`` holds by construction.
+A *window set* is a tuple of windows that is sorted, free of overlap and merged where windows touch; every
+function here returns one. Coverage, gaps and plans are all window sets, so ``covered ∪ missing = asked``
+holds by construction.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def iso_utc(at_s: float) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """``[start_s, end_s)`` in UTC epoch seconds; never empty. Raises ValueError when end is not after start."""
+    """``[start_s, end_s)`` in UTC epoch seconds; never empty. Raises ValueError when end is not after
+    start."""
 
     start_s: int
     end_s: int
@@ -70,6 +72,7 @@ def normalise(windows: Iterable[Window]) -> WindowSet:
 
 
 def union(left: Iterable[Window], right: Iterable[Window]) -> WindowSet:
+    """What stands in either."""
     return normalise([*left, *right])
 
 

@@ -1,1 +1,2 @@
-"""The corridor in asyncio: admits, submits, watches, transfers and settles slices; decides nothing that core can decide."""
+"""The corridor in asyncio: admits, submits, watches, transfers and settles slices; decides nothing that core
+can decide."""

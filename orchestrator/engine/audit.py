@@ -38,12 +38,15 @@ async def all_slices(
 
 
 async def covered_of(job: Job, manifest: ManifestReader) -> WindowSet:
+    """What the manifest holds proven stored for the job."""
     return await manifest.coverage(job.name, job.identity.logstream or "*")
 
 
-async def gaps_of(job: Job, manifest: ManifestReader, window: Window | None, jobs_path: str) -> tuple[Gap, ...]:
-    """Every part of ``window`` (the job's own when None) that is not proven stored, with its reason; oldest first.
-    Together with the coverage they are the window exactly."""
+async def gaps_of(
+    job: Job, manifest: ManifestReader, window: Window | None, jobs_path: str
+) -> tuple[Gap, ...]:
+    """Every part of ``window`` (the job's own when None) that is not proven stored, with its reason; oldest
+    first. Together with the coverage they are the window exactly."""
     asked = window or job.window
     if asked is None:
         return ()
@@ -74,8 +77,8 @@ def _gap(job: Job, window: Window, logstream: str, reason: str, jobs_path: str) 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One disagreement. ``problem`` is ``missing``, ``size differs``, ``digest differs``, ``rows do not add up``,
-    ``covered without a slice`` or ``stored but not covered``."""
+    """One disagreement. ``problem`` is ``missing``, ``size differs``, ``digest differs``, ``rows do not add
+    up``, ``covered without a slice`` or ``stored but not covered``."""
 
     job: str
     window: Window
@@ -87,6 +90,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
+    """What an audit looked at and what it found; ``exit`` is 4 with any finding."""
+
     exit: int
     files_checked: int
     bytes_checked: int
@@ -101,8 +106,9 @@ async def verify(
     writer: ManifestWriter | None,
     clock: Clock,
 ) -> VerifyReport:
-    """Hold every stored file against the ledger: presence and size, digest too unless ``quick``; rows; and coverage against
-    slices. With a ``writer`` damaged windows are marked uncovered, so that the next run exports them anew. Deletes nothing."""
+    """Hold every stored file against the ledger: presence and size, digest too unless ``quick``; rows; and
+    coverage against slices. With a ``writer`` damaged windows are marked uncovered, so that the next run
+    exports them anew. Deletes nothing."""
     findings: list[Finding] = []
     files = bytes_checked = 0
     for context in contexts:
@@ -142,11 +148,17 @@ async def _mark(writer: ManifestWriter, job: Job, slice_: Slice, clock: Clock) -
     return True
 
 
-async def _ledger_findings(context: JobContext, manifest: ManifestReader, proven: list[Window]) -> list[Finding]:
+async def _ledger_findings(
+    context: JobContext, manifest: ManifestReader, proven: list[Window]
+) -> list[Finding]:
     job = context.job
     if job.window is None:
         return []
     stored = intersect(normalise(proven), (job.window,))
     covered = intersect(await covered_of(job, manifest), (job.window,))
-    unbacked = [Finding(job.name, piece, "", "", "covered without a slice") for piece in subtract(covered, stored)]
-    return unbacked + [Finding(job.name, p, "", "", "stored but not covered") for p in subtract(stored, covered)]
+    unbacked = [
+        Finding(job.name, piece, "", "", "covered without a slice") for piece in subtract(covered, stored)
+    ]
+    return unbacked + [
+        Finding(job.name, p, "", "", "stored but not covered") for p in subtract(stored, covered)
+    ]

@@ -31,7 +31,8 @@ class JobContext:
 
 @dataclass(slots=True)
 class StopSignal:
-    """How the outside asks a run to drain: ``set`` once, with the reason for people ("SIGINT", "--max-duration")."""
+    """How the outside asks a run to drain: ``set`` once, with the reason for people ("SIGINT",
+    "--max-duration")."""
 
     reason: str = ""
     interrupted: bool = True

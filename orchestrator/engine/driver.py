@@ -1,8 +1,9 @@
 """The driver: the one loop through which everything goes, and the manifest's only writer during a run.
 
-Take all waiting events, apply the table, commit one transaction, and only when it is on disk hand out the instructions and
-tell observers. So the manifest never lags behind an effect, and a crash between any two lines of this file is answered by
-the table's ``Resumed`` row. When a commit fails nothing is handed out: memory is never the truth.
+Take all waiting events, apply the table, commit one transaction, and only when it is on disk hand out the
+instructions and tell observers. So the manifest never lags behind an effect, and a crash between any two
+lines of this file is answered by the table's ``Resumed`` row. When a commit fails nothing is handed out:
+memory is never the truth.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from typing import Any, TypeVar
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, next_job, room_for_creates
 from orchestrator.core.lifecycle import IllegalEvent, Rules, transition
-from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Fault, RemoteTask, Slice, SliceState, remote_name
+from orchestrator.core.model import (
+    LIVE_STATES,
+    OUTSTANDING_STATES,
+    Fault,
+    RemoteTask,
+    Slice,
+    SliceState,
+    remote_name,
+)
 from orchestrator.core.walk import Doubt
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
@@ -108,7 +117,8 @@ class Driver:
         self.fault: Fault | None = None
         """What made the whole run stop, if anything did."""
 
-    # ── what others call ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── what others call
+    # ────────────────────────────────────────────────────────────────────────────────────────────
 
     def post(self, item: Item) -> None:
         """Hand in one event; safe from any coroutine of this loop."""
@@ -171,7 +181,8 @@ class Driver:
         if self._crash is not None:
             raise self._crash
 
-    # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── the loop
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _draining(self) -> bool:
         return self.fault is not None or self._room.stop.is_set()
@@ -184,7 +195,10 @@ class Driver:
         if any(id_ not in self._parked for id_ in self._live):
             return False
         for desk in self._desks.values():
-            if desk.stopped is None and await self._room.manifest.next_due_at(desk.context.job.name) is not None:
+            if (
+                desk.stopped is None
+                and await self._room.manifest.next_due_at(desk.context.job.name) is not None
+            ):
                 return False
         return True
 
@@ -249,7 +263,9 @@ class Driver:
         try:
             step = transition(slice_, item, now, Rules(desk.context.job, desk.outstanding, desk.padded))
         except IllegalEvent as error:
-            self._room.observer.noted("driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error))
+            self._room.observer.noted(
+                "driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error)
+            )
             return
         transaction.add(slice_, item, step)
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
@@ -284,7 +300,8 @@ class Driver:
             if slice_.state in OUTSTANDING_STATES:
                 self._desks[slice_.job].outstanding += 1
 
-    # ── admission ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── admission
+    # ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _create_room(self) -> int:
         live = self._live.values()
@@ -356,7 +373,8 @@ class Driver:
                 self._fetching.add(slice_.id)
                 self.post(ev.TransferAdmitted(slice_.id, slice_.task.number))
 
-    # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── dispatch
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _dispatch(self, orders: Sequence[ev.Instruction]) -> None:
         publishes: dict[str, list[ev.Publish]] = {}
@@ -387,7 +405,10 @@ class Driver:
                 desk = self._desks[order.slice.job]
                 job = desk.context.job
                 desk.watcher.watch(
-                    order.slice, order.task, logstore=job.identity.logstore, give_up_after_s=job.give_up_after_s
+                    order.slice,
+                    order.task,
+                    logstore=job.identity.logstore,
+                    give_up_after_s=job.give_up_after_s,
                 )
             case ev.Unwatch():
                 self._desks[order.task.job].watcher.unwatch(order.task.number)
@@ -396,7 +417,9 @@ class Driver:
                 self._spawn(self._answer(fetch, order, self._context(order.slice)), self._work.others)
             case ev.Recount():
                 self._fetching.discard(order.slice.id)
-                self._spawn(self._answer(settle.recount, order, self._context(order.slice)), self._work.others)
+                self._spawn(
+                    self._answer(settle.recount, order, self._context(order.slice)), self._work.others
+                )
             case ev.DeleteRemote():
                 self._spawn(self._delete(order), self._work.others)
             case ev.DiscardStaged():
@@ -407,7 +430,12 @@ class Driver:
     def _context(self, slice_: Slice) -> JobContext:
         return self._desks[slice_.job].context
 
-    async def _answer(self, stage: Callable[[Order, JobContext, Room], Awaitable[ev.Event]], order: Order, context: JobContext) -> None:
+    async def _answer(
+        self,
+        stage: Callable[[Order, JobContext, Room], Awaitable[ev.Event]],
+        order: Order,
+        context: JobContext,
+    ) -> None:
         self.post(await stage(order, context, self._room))
 
     async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
@@ -440,7 +468,8 @@ class Driver:
 
         task.add_done_callback(ended)
 
-    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── ends
+    # ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _distinct(self, part: str) -> list[Desk]:
         """One desk per shared watcher or resolver."""
@@ -461,9 +490,11 @@ class Driver:
         self._arrived.set()
 
     async def _drain(self) -> None:
-        """Admit nothing more, let fetches go (their bytes are kept), but wait for creates and publishes under way: what
-        they answer is still written down."""
-        self._room.observer.noted("run.draining", reason=self._room.stop.reason or (self.fault.code if self.fault else ""))
+        """Admit nothing more, let fetches go (their bytes are kept), but wait for creates and publishes under
+        way: what they answer is still written down."""
+        self._room.observer.noted(
+            "run.draining", reason=self._room.stop.reason or (self.fault.code if self.fault else "")
+        )
         for task in tuple(self._work.others):
             task.cancel()
         if self._crash is not None:
@@ -477,7 +508,8 @@ class Driver:
             await self._turn()
 
     async def _report_unsaved(self) -> None:
-        """The manifest could not be written: say which uuids it does not hold, so that nothing at the service is lost."""
+        """The manifest could not be written: say which uuids it does not hold, so that nothing at the service
+        is lost."""
         if self._work.creates:
             await asyncio.wait(self._work.creates, timeout=CREATES_GRACE_S)
         for item in (*self._batch, *self._inbox):

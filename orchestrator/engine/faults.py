@@ -12,6 +12,7 @@ MESSAGE_CHARS = 500
 
 
 def fault_of(error: OrchestratorError) -> Fault:
+    """The error as a value; its words are cut to a bounded length."""
     message = str(error)[:MESSAGE_CHARS]
     if isinstance(error, ServiceError):
         return Fault(
@@ -23,4 +24,6 @@ def fault_of(error: OrchestratorError) -> Fault:
             request_id=error.request_id[:100],
             retry_after_s=error.retry_after_s,
         )
-    return Fault(code=error.code, message=message, disposition=error.disposition.value, request_id=error.request_id)
+    return Fault(
+        code=error.code, message=message, disposition=error.disposition.value, request_id=error.request_id
+    )

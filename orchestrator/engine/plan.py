@@ -12,7 +12,13 @@ from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.planner import Planner, rules_for
 from orchestrator.engine.steady import SteadyClock
-from orchestrator.engine.takeup import check_identity, leftovers, missing_of, out_of_retention, retention_starts_at
+from orchestrator.engine.takeup import (
+    check_identity,
+    leftovers,
+    missing_of,
+    out_of_retention,
+    retention_starts_at,
+)
 
 __all__ = ["plan", "planned_slices"]
 
@@ -20,14 +26,18 @@ REQUESTS_PER_SLICE = 2
 """One create and one link; watching comes on top and is shared."""
 
 
-async def planned_slices(context: JobContext, missing: WindowSet, room: Room) -> AsyncIterator[tuple[Slice, ...]]:
-    """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven silence. Raises
-    Refused when the service will not be asked."""
+async def planned_slices(
+    context: JobContext, missing: WindowSet, room: Room
+) -> AsyncIterator[tuple[Slice, ...]]:
+    """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven
+    silence. Raises Refused when the service will not be asked."""
     job = context.job
     planner = Planner(context.counts, job.identity, rules_for(job, lanes=room.limits.queries), room.clock)
     async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
         async for part in parts:
-            planned = [_slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready]
+            planned = [
+                _slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready
+            ]
             silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
             yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
 
@@ -49,8 +59,8 @@ def _slice(
 
 
 async def plan(contexts: Sequence[JobContext], room: Room) -> tuple[JobPlan, ...]:
-    """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. Raises what planning meets:
-    Refused, Unreachable, UsageError, StorageError."""
+    """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. Raises what
+    planning meets: Refused, Unreachable, UsageError, StorageError."""
     room = replace(room, clock=SteadyClock(room.clock))
     return tuple([await _plan_job(context, room) for context in contexts])
 
@@ -68,7 +78,9 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
         missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))
         async for part in planned_slices(context, missing, room):
             slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
-    planned = tuple(PlannedSlice(s.window, s.logstream, s.expected_lines) for s in sorted(slices, key=lambda s: s.window))
+    planned = tuple(
+        PlannedSlice(s.window, s.logstream, s.expected_lines) for s in sorted(slices, key=lambda s: s.window)
+    )
     known = [slice_.lines for slice_ in planned if slice_.lines is not None]
     return JobPlan(
         job=job.name,

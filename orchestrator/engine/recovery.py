@@ -1,7 +1,7 @@
 """Resolve: walk the list until it is known whether a doubtful create made a remote task.
 
-All doubts about one service and project share the walks. While a walk is under way our own deletes wait, because they
-would shift its pages.
+All doubts about one service and project share the walks. While a walk is under way our own deletes wait,
+because they would shift its pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from orchestrator.core import events as ev
 from orchestrator.core.model import Fault, RemoteTaskStatus
 from orchestrator.core.retry import backoff_s
-from orchestrator.core.walk import REACH_BACK_S, SETTLING_S, Doubt, PageCursor, absence_provable_at, advance, found, missed, reaches_back_to
+from orchestrator.core.walk import (
+    REACH_BACK_S,
+    SETTLING_S,
+    Doubt,
+    PageCursor,
+    absence_provable_at,
+    advance,
+    found,
+    missed,
+    reaches_back_to,
+)
 from orchestrator.engine.faults import fault_of
 from orchestrator.errors import Refused, ServiceError
 from orchestrator.ports.control import Observer
@@ -46,7 +56,8 @@ class _Pending:
 
 
 class Resolver:
-    """Answers doubts about the creates of one service and project. One instance per run; ``close`` ends it."""
+    """Answers doubts about the creates of one service and project. One instance per run; ``close`` ends
+    it."""
 
     def __init__(self, tasks: TaskApi, project: str, *, clock: Clock, observer: Observer) -> None:
         self._tasks = tasks
@@ -65,7 +76,8 @@ class Resolver:
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait_s = absence_provable_at(doubt.task, self._longest_lag_s) - self._clock.now()
-        # A doubt of an earlier process is given the settling time here too: its wall clock need not have been ours.
+        # A doubt of an earlier process is given the settling time here too: its wall clock need not have been
+        # ours.
         provable_at = now + min(LONGEST_WAIT_S, max(SETTLING_S, wait_s))
         pending = _Pending(doubt, loop.create_future(), provable_at, now + PATIENCE_S)
         self._pending[doubt.task.number] = pending
@@ -105,7 +117,9 @@ class Resolver:
                     failures += 1
                     self._observer.noted("resolve.walk_failed", error=str(error)[:200], round=failures)
                     self._give_up_late(asked, fault_of(error))
-                    await asyncio.sleep(backoff_s(f"walk:{self._project}", failures, at_least_s=error.retry_after_s))
+                    await asyncio.sleep(
+                        backoff_s(f"walk:{self._project}", failures, at_least_s=error.retry_after_s)
+                    )
                     continue
                 self._conclude(asked, walked, begun)
                 await self._rest()
@@ -118,7 +132,9 @@ class Resolver:
                         pending.answer.set_exception(error)
             raise
 
-    def _conclude(self, asked: dict[int, _Pending], walked: dict[str, RemoteTaskStatus] | None, begun: float) -> None:
+    def _conclude(
+        self, asked: dict[int, _Pending], walked: dict[str, RemoteTaskStatus] | None, begun: float
+    ) -> None:
         if walked is None:
             self._give_up_late(asked, Fault("list_restless", "no two walks of the list agreed", "look"))
             return
@@ -161,8 +177,8 @@ class Resolver:
             pass
 
     async def _settled_walk(self, asked: dict[int, _Pending]) -> dict[str, RemoteTaskStatus] | None:
-        """Walks until one shows nothing older than its forerunner that the forerunner had missed; None when the list never
-        rests. What others create meanwhile is younger and does not disturb."""
+        """Walks until one shows nothing older than its forerunner that the forerunner had missed; None when
+        the list never rests. What others create meanwhile is younger and does not disturb."""
         oldest_at = min(pending.doubt.task.intent_at for pending in asked.values())
         horizon_at = oldest_at + self._tasks.server_offset_s - REACH_BACK_S
         stores = {pending.doubt.identity.logstore for pending in asked.values()}
@@ -185,7 +201,10 @@ class Resolver:
         while not cursor.finished and cursor.page_no <= MAX_PAGES:
             try:
                 page = await self._tasks.list_page(
-                    project=self._project, logstore=logstore, page_no=cursor.page_no, page_size=self._page_size
+                    project=self._project,
+                    logstore=logstore,
+                    page_no=cursor.page_no,
+                    page_size=self._page_size,
                 )
             except Refused as error:
                 if error.status != 400 or self._page_size == SMALL_PAGE_SIZE:

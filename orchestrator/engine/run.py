@@ -1,4 +1,5 @@
-"""A run: make the coverage of the asked windows true, as far as the service and this machine allow, and say what became of it."""
+"""A run: make the coverage of the asked windows true, as far as the service and this machine allow, and say
+what became of it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.core.model import Fault, Slice, SliceState
+from orchestrator.core.model import Fault, Slice
 from orchestrator.core.report import JobReport, Report
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.audit import covered_of, gaps_of
@@ -17,7 +18,13 @@ from orchestrator.engine.plan import planned_slices
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.steady import SteadyClock
-from orchestrator.engine.takeup import check_identity, leftovers, missing_of, out_of_retention, retention_starts_at
+from orchestrator.engine.takeup import (
+    check_identity,
+    leftovers,
+    missing_of,
+    out_of_retention,
+    retention_starts_at,
+)
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.ports.store import Changes
 
@@ -33,11 +40,12 @@ class _Opened:
 
 
 async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> Report:
-    """Run all jobs together until each asked window is covered or nothing more can be done for it in this run.
+    """Run all jobs together until each asked window is covered or nothing more can be done for it in this
+    run.
 
-    Never raises for what the service or the disk did: the report says it, per job and as a whole. A defect of ours is
-    raised. Setting ``room.stop`` drains: the report then tells how far it came. Cancelling drains nothing but loses nothing
-    either.
+    Never raises for what the service or the disk did: the report says it, per job and as a whole. A defect of
+    ours is raised. Setting ``room.stop`` drains: the report then tells how far it came. Cancelling drains
+    nothing but loses nothing either.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -58,9 +66,14 @@ async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> 
         fault = driver.fault
     except OrchestratorError as error:
         fault = fault_of(error)
-    reports = [await _report(c, room, desks.get(c.job.name), refused.get(c.job.name), fault, jobs_path) for c in contexts]
+    reports = [
+        await _report(c, room, desks.get(c.job.name), refused.get(c.job.name), fault, jobs_path)
+        for c in contexts
+    ]
     exit_code = ExitCode.worst([r.exit for r in reports] + ([_exit_of(fault)] if fault else []))
-    settled = [await _settled_to(c, room) for c in contexts] if fault is None or fault.code == "disk_full" else []
+    settled = (
+        [await _settled_to(c, room) for c in contexts] if fault is None or fault.code == "disk_full" else []
+    )
     known = [at for at in settled if at is not None]
     return Report(
         exit=exit_code,
@@ -88,7 +101,11 @@ def desks_of(contexts: Sequence[JobContext], room: Room, desks: dict[str, Desk])
 
 
 async def _open_all(
-    contexts: Sequence[JobContext], room: Room, driver: Driver, desks: dict[str, Desk], refused: dict[str, Fault]
+    contexts: Sequence[JobContext],
+    room: Room,
+    driver: Driver,
+    desks: dict[str, Desk],
+    refused: dict[str, Fault],
 ) -> list[asyncio.Task[None]]:
     """Take up every job; one that is refused at its first contact does not keep the others from running."""
     planners: list[asyncio.Task[None]] = []
@@ -126,7 +143,8 @@ async def _open(context: JobContext, window: Window, room: Room, driver: Driver)
 
 
 async def _plan(context: JobContext, missing: WindowSet, room: Room, driver: Driver) -> None:
-    """Plan what is missing and hand it over part by part; the first slices run before the last are planned."""
+    """Plan what is missing and hand it over part by part; the first slices run before the last are
+    planned."""
     name = context.job.name
     try:
         async for part in planned_slices(context, missing, room):
@@ -141,8 +159,8 @@ async def _plan(context: JobContext, missing: WindowSet, room: Room, driver: Dri
 
 
 async def _fresh(slice_: Slice, room: Room) -> Slice:
-    """A window may have been a slice before. One that was given up goes on under its id; one that ended otherwise and is
-    missing all the same gets the next generation."""
+    """A window may have been a slice before. One that was given up goes on under its id; one that ended
+    otherwise and is missing all the same gets the next generation."""
     known = await room.manifest.slice(slice_.id)
     if known is None:
         return slice_
@@ -150,7 +168,12 @@ async def _fresh(slice_: Slice, room: Room) -> Slice:
 
 
 async def _report(
-    context: JobContext, room: Room, desk: Desk | None, refused: Fault | None, fault: Fault | None, jobs_path: str
+    context: JobContext,
+    room: Room,
+    desk: Desk | None,
+    refused: Fault | None,
+    fault: Fault | None,
+    jobs_path: str,
 ) -> JobReport:
     job = context.job
     error = refused or (desk.stopped if desk else None)
@@ -166,7 +189,9 @@ async def _report(
     not_due = (Window(due_until, job.window.end_s),) if due_until < job.window.end_s else ()
     return JobReport(
         job=job.name,
-        exit=_job_exit(gaps_reasons=[(g.reason, g.mendable) for g in gaps], error=error, fault=fault, room=room),
+        exit=_job_exit(
+            gaps_reasons=[(g.reason, g.mendable) for g in gaps], error=error, fault=fault, room=room
+        ),
         window=job.window,
         complete=not gaps,
         lines=totals.lines,
@@ -181,7 +206,9 @@ async def _report(
     )
 
 
-def _job_exit(*, gaps_reasons: list[tuple[str, bool]], error: Fault | None, fault: Fault | None, room: Room) -> int:
+def _job_exit(
+    *, gaps_reasons: list[tuple[str, bool]], error: Fault | None, fault: Fault | None, room: Room
+) -> int:
     if not gaps_reasons:
         return ExitCode.COMPLETE
     if fault is not None:

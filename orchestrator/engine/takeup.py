@@ -1,4 +1,5 @@
-"""The beginning of a run for one job: what earlier runs left, what of the asked window is still missing, what cannot be had."""
+"""The beginning of a run for one job: what earlier runs left, what of the asked window is still missing, what
+cannot be had."""
 
 from __future__ import annotations
 
@@ -11,10 +12,17 @@ from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.errors import Refused, ServiceError, UsageError
+from orchestrator.errors import Refused, UsageError
 from orchestrator.ports.store import ManifestReader
 
-__all__ = ["Leftovers", "check_identity", "leftovers", "missing_of", "out_of_retention", "retention_starts_at"]
+__all__ = [
+    "Leftovers",
+    "check_identity",
+    "leftovers",
+    "missing_of",
+    "out_of_retention",
+    "retention_starts_at",
+]
 
 PERMANENT_DAYS = 3650
 """bls-api.md 4.2."""
@@ -22,13 +30,21 @@ DAY_S = 86_400
 _DECISIVE = frozenset({401})
 _NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
 _BAD_CREDENTIALS = frozenset(
-    {"Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidHTTPAuthHeader", "RequestExpired", "OptInRequired"}
+    {
+        "Unauthorized",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidHTTPAuthHeader",
+        "RequestExpired",
+        "OptInRequired",
+    }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Slices of earlier runs with the first event for each, and the windows they keep from being planned again."""
+    """Slices of earlier runs with the first event for each, and the windows they keep from being planned
+    again."""
 
     events: tuple[tuple[Slice, ev.Event], ...]
     taken: WindowSet
@@ -51,8 +67,9 @@ async def check_identity(job: Job, manifest: ManifestReader) -> None:
 
 
 async def retention_starts_at(context: JobContext, room: Room) -> int | None:
-    """The UTC second before which the logstore keeps nothing, None when unknown or for ever. Doubles as the first contact:
-    raises Refused when credentials or names are wrong, Unreachable and its kin when nobody answers."""
+    """The UTC second before which the logstore keeps nothing, None when unknown or for ever. Doubles as the
+    first contact: raises Refused when credentials or names are wrong, Unreachable and its kin when nobody
+    answers."""
     job = context.job
     try:
         store = await context.meta.describe_logstore(job.identity.project, job.identity.logstore)
@@ -70,27 +87,24 @@ async def retention_starts_at(context: JobContext, room: Room) -> int | None:
 
 
 async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Leftovers:
-    """Unfinished slices that meet the window go on whole; others are let go. What failed before gets a new budget, unless
-    another run cannot mend it."""
+    """Unfinished slices that meet the window go on whole; others are let go. What failed before gets a new
+    budget, unless another run cannot mend it."""
     events: list[tuple[Slice, ev.Event]] = []
     taken: list[Window] = []
     for slice_ in await manifest.live(job.name):
         must_resolve = slice_.state in (SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.SETTLING)
         if slice_.window.meets(window) or must_resolve:
             events.append((slice_, ev.Resumed(slice_.id)))
-            taken.append(slice_.window)
         else:
             events.append((slice_, ev.Dropped(slice_.id)))
     for side in _outside(window):
         async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), side):
             if not slice_.window.meets(window):
-                events.append((slice_, ev.Dropped(slice_.id)))
-    async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), window):
-        taken.append(slice_.window)
-        if slice_.attempt or slice_.throttled:
-            events.append((slice_, ev.Resumed(slice_.id)))
+                events += [(slice_, ev.Dropped(slice_.id))]
+    events += [(s, ev.Resumed(s.id)) for s in await manifest.waited(job.name) if s.window.meets(window)]
+    taken += await manifest.unfinished(job.name, window)
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
-        taken.append(slice_.window)
+        taken += [slice_.window]
         if describe_reason(slice_.reason).mendable or _asks_more(job, slice_):
             events.append((slice_, ev.Resumed(slice_.id)))
     return Leftovers(tuple(events), subtract(taken, ()))
@@ -103,7 +117,11 @@ def _outside(window: Window) -> list[Window]:
 
 def _asks_more(job: Job, slice_: Slice) -> bool:
     """Whether a larger ``max_lines`` may mend what a smaller one could not."""
-    return slice_.reason == Reason.OVERFULL_SECOND and slice_.task is not None and slice_.task.limit < job.max_lines
+    return (
+        slice_.reason == Reason.OVERFULL_SECOND
+        and slice_.task is not None
+        and slice_.task.limit < job.max_lines
+    )
 
 
 async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: WindowSet) -> WindowSet:
@@ -111,8 +129,11 @@ async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: 
     return subtract(subtract((window,), await covered_of(job, manifest)), taken)
 
 
-def out_of_retention(job: Job, missing: WindowSet, starts_at: int | None) -> tuple[WindowSet, tuple[Slice, ...]]:
-    """Split what is missing into what can still be asked for and slices that stand for what the service no longer keeps."""
+def out_of_retention(
+    job: Job, missing: WindowSet, starts_at: int | None
+) -> tuple[WindowSet, tuple[Slice, ...]]:
+    """Split what is missing into what can still be asked for and slices that stand for what the service no
+    longer keeps."""
     if starts_at is None or starts_at <= 0:
         return missing, ()
     gone = intersect(missing, (Window(0, starts_at),))
@@ -128,8 +149,3 @@ def out_of_retention(job: Job, missing: WindowSet, starts_at: int | None) -> tup
         for piece in gone
     )
     return subtract(missing, gone), slices
-
-
-def is_transient(error: ServiceError) -> bool:
-    """Whether the next run may find the service in a better mood."""
-    return not isinstance(error, Refused)

@@ -39,7 +39,9 @@ class Transaction:
         for slice_ in slices:
             self._slices[slice_.id] = slice_
             self.told.append((None, slice_, None))
-            event = {SliceState.EMPTY: "proved_empty", SliceState.FAILED: "ruled_out"}.get(slice_.state, "planned")
+            event = {SliceState.EMPTY: "proved_empty", SliceState.FAILED: "ruled_out"}.get(
+                slice_.state, "planned"
+            )
             self._note(slice_, event, lines=slice_.expected_lines, reason=slice_.reason)
             if slice_.state is SliceState.EMPTY:
                 self._covered.append(_covered(slice_))
@@ -78,7 +80,7 @@ class Transaction:
             journal=tuple(self._journal),
         )
 
-    def _note(self, slice_: Slice, event: str, **detail: str | int | float | None) -> None:
+    def _note(self, slice_: Slice, event: str, **detail: str | float | None) -> None:
         kept = dict(detail)
         for key in [key for key, value in detail.items() if value is None or value == ""]:
             del kept[key]
@@ -92,7 +94,10 @@ def _covered(slice_: Slice) -> Covered:
 def _detail(before: Slice, after: Slice, event: ev.Event) -> dict[str, str | int | float | None]:
     """What a reader of the story needs to follow it: where it went, with which remote task, and why."""
     task = after.task or before.task
-    detail: dict[str, str | int | float | None] = {"state": after.state.value, "attempt": after.attempt or None}
+    detail: dict[str, str | int | float | None] = {
+        "state": after.state.value,
+        "attempt": after.attempt or None,
+    }
     if task is not None:
         detail |= {"name": task.name, "uuid": task.uuid or None}
     if after.reason:
@@ -111,9 +116,16 @@ def _detail(before: Slice, after: Slice, event: ev.Event) -> dict[str, str | int
             detail["request_id"] = request_id or None
         case ev.Observed(status=status):
             detail |= {"remote_state": status.state[:100], "written_rows": status.written_rows}
-            detail |= {"failed_code": status.failed_code[:100] or None, "failed_message": status.failed_message[:300] or None}
+            detail |= {
+                "failed_code": status.failed_code[:100] or None,
+                "failed_message": status.failed_message[:300] or None,
+            }
         case ev.Staged(receipt=receipt):
-            detail |= {"rows": receipt.stored_rows, "dropped": receipt.dropped_rows, "bytes": receipt.fetched_bytes}
+            detail |= {
+                "rows": receipt.stored_rows,
+                "dropped": receipt.dropped_rows,
+                "bytes": receipt.fetched_bytes,
+            }
         case ev.Recounted(count=count):
             detail["count"] = count
         case ev.Published():

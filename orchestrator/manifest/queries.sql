@@ -220,3 +220,6 @@ DELETE FROM slices WHERE id = :id
 
 -- name: forget_tasks
 UPDATE remote_tasks SET forgotten = 1 WHERE slice_id = :id
+
+-- name: waited
+SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0

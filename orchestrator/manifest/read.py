@@ -160,6 +160,15 @@ def admissible(connection: sqlite3.Connection, job: str, now: float, limit: int)
     return _all_of(connection, (slice_id for _, slice_id in ordered[:limit]))
 
 
+def waited(connection: sqlite3.Connection, job: str) -> tuple[Slice, ...]:
+    """Planned slices with a wait behind or before them, oldest window first."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    found = [(row["start_s"], row["id"]) for row in connection.execute(sql("waited"), {"job": key})]
+    return _all_of(connection, (slice_id for _, slice_id in sorted(found)))
+
+
 def next_due_at(connection: sqlite3.Connection, job: str) -> float | None:
     """The first entry of an index; None when nothing is planned."""
     due_at: float | None = connection.execute(sql("next_due_at"), {"job": job}).fetchone()[0]

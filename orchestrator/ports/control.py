@@ -1,4 +1,5 @@
-"""Gate, observers and fault points: what stands between the engine and the world without being part of either."""
+"""Gate, observers and fault points: what stands between the engine and the world without being part of
+either."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ __all__ = ["Boundary", "Family", "Gate", "Observer"]
 
 
 class Family(StrEnum):
-    """Request families; paced separately below one common ceiling. Public words of ``requests`` in reports."""
+    """Request families; paced separately below one common ceiling. Public words of ``requests`` in
+    reports."""
 
     CREATE = "create"
     DESCRIBE = "describe"
@@ -30,8 +32,8 @@ class Gate(Protocol):
     """Permission to make one request. Every attempt asks, retries included."""
 
     def request(self, family: Family) -> AbstractAsyncContextManager[None]:
-        """Waits until a request of ``family`` keeps within every ceiling; query families hold a query slot while inside.
-        FILE requests are counted but not paced by ``requests_per_second``."""
+        """Waits until a request of ``family`` keeps within every ceiling; query families hold a query slot
+        while inside. FILE requests are counted but not paced by ``requests_per_second``."""
         ...
 
     def throttled(self, family: Family, retry_after_s: float | None) -> None:

@@ -15,7 +15,8 @@ __all__ = ["DataPlane", "Destination", "Publication", "PublishOutcome"]
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Move ``staged_path`` to ``path``. ``replaces_own`` allows an existing file there: the ledger says it is ours."""
+    """Move ``staged_path`` to ``path``. ``replaces_own`` allows an existing file there: the ledger says it is
+    ours."""
 
     key: str
     staged_path: str
@@ -38,9 +39,9 @@ class Destination(Protocol):
     """One folder or bucket prefix."""
 
     async def publish(self, batch: Sequence[Publication]) -> tuple[PublishOutcome, ...]:
-        """Idempotent: a file of equal digest already at the path counts as published. A foreign one gives PathOccupied and
-        is never overwritten. Renames first, then one sync per folder; when it returns, all is durable. Raises DiskFull,
-        StorageError."""
+        """Idempotent: a file of equal digest already at the path counts as published. A foreign one gives
+        PathOccupied and is never overwritten. Renames first, then one sync per folder; when it returns, all
+        is durable. Raises DiskFull, StorageError."""
         ...
 
     async def staged_intact(self, staged_path: str, sha256: str, size_bytes: int) -> bool:
@@ -52,7 +53,8 @@ class Destination(Protocol):
         ...
 
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
-        """"" when the published file is as the ledger says, else ``missing``, ``size differs`` or ``digest differs``."""
+        """Empty when the published file is as the ledger says, else ``missing``, ``size differs`` or ``digest
+        differs``."""
         ...
 
 
@@ -60,9 +62,9 @@ class DataPlane(Protocol):
     """Turns a finished remote task into a staged artifact."""
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
-        """Fetch (resuming what an earlier call of the same ``attempt_key`` left), check, clip, convert, stage. Raises
-        BrokenBody, RowsOutsideWindow, FileMissing, ServiceFault, Unreachable, DiskFull, StorageError. Cancelling keeps what
-        was fetched."""
+        """Fetch (resuming what an earlier call of the same ``attempt_key`` left), check, clip, convert,
+        stage. Raises BrokenBody, RowsOutsideWindow, FileMissing, ServiceFault, Unreachable, DiskFull,
+        StorageError. Cancelling keeps what was fetched."""
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,5 @@
-"""The log service as the engine sees it. Every method is one signed call (reads may be retried inside, creates never).
+"""The log service as the engine sees it. Every method is one signed call (reads may be retried inside,
+creates never).
 
 Errors are those of ``orchestrator.errors``: Refused, Throttled, Unreachable, ServiceFault, MalformedAnswer,
 RemoteTaskNotFound, CreateUncertain, LinkRefused, FileMissing.
@@ -33,10 +34,10 @@ class TaskApi(Protocol):
     """Download tasks (bls-api.md 2)."""
 
     async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
-        """POST once, never repeated inside, signed with 30 s expiry. Raises CreateUncertain whenever the outcome is unknown;
-        Refused or Throttled only when the answer proves that nothing was made; Throttled also when the gate did not let it
-        pass within ``send_within_s`` (nothing was sent), Unreachable only when no connection could be made (nothing was
-        sent)."""
+        """POST once, never repeated inside, signed with 30 s expiry. Raises CreateUncertain whenever the
+        outcome is unknown; Refused or Throttled only when the answer proves that nothing was made; Throttled
+        also when the gate did not let it pass within ``send_within_s`` (nothing was sent), Unreachable only
+        when no connection could be made (nothing was sent)."""
         ...
 
     async def describe(self, uuid: str) -> RemoteTaskStatus:
@@ -44,9 +45,17 @@ class TaskApi(Protocol):
         ...
 
     async def list_page(
-        self, *, project: str, logstore: str, page_no: int, page_size: int, order_by: str = "createdTime", descending: bool = True
+        self,
+        *,
+        project: str,
+        logstore: str,
+        page_no: int,
+        page_size: int,
+        order_by: str = "createdTime",
+        descending: bool = True,
     ) -> TaskPage:
-        """One page, as served: foreign tasks, duplicates and all. ``logstore`` filters by substring at the service."""
+        """One page, as served: foreign tasks, duplicates and all. ``logstore`` filters by substring at the
+        service."""
         ...
 
     async def link(self, uuid: str) -> PresignedLink:
@@ -72,13 +81,16 @@ class CountUnavailable:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
+    """Lines of one stretch of time, from ``start_s`` (UTC epoch seconds) on."""
+
     start_s: float
     lines: int
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Lines per bucket of the server's own width (bls-api.md 3.3). ``hits`` is the total, None when absent."""
+    """Lines per bucket of the server's own width (bls-api.md 3.3). ``hits`` is the total, None when
+    absent."""
 
     interval_s: float
     buckets: tuple[Bucket, ...]
@@ -92,11 +104,13 @@ class CountApi(Protocol):
     async def count(
         self, identity: JobIdentity, logstream: str, window: Window, *, match_all: bool = False
     ) -> int | CountUnavailable:
-        """Lines of ``window`` that match the job's query, by SQL count. ``match_all``: without any match part (a second
-        witness). A truncated answer is a lower bound and therefore CountUnavailable."""
+        """Lines of ``window`` that match the job's query, by SQL count. ``match_all``: without any match part
+        (a second witness). A truncated answer is a lower bound and therefore CountUnavailable."""
         ...
 
-    async def histogram(self, identity: JobIdentity, logstream: str, window: Window) -> Histogram | CountUnavailable: ...
+    async def histogram(
+        self, identity: JobIdentity, logstream: str, window: Window
+    ) -> Histogram | CountUnavailable: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,8 @@ class LogStore:
 
 
 class MetaApi(Protocol):
+    """What the service says about projects, logstores and log streams (bls-api.md 4)."""
+
     async def describe_logstore(self, project: str, logstore: str) -> LogStore:
         """Raises Refused (code LogStoreNotFound, ProjectNotFound, …)."""
         ...
@@ -146,6 +162,7 @@ class FileSource(Protocol):
     def open(
         self, link: PresignedLink, *, offset_bytes: int = 0, etag: str = ""
     ) -> AbstractAsyncContextManager[FileAnswer]:
-        """GET from ``offset_bytes`` (Range, with If-Range when ``etag`` is given), bytes as on the wire. A body that ends
-        early raises Unreachable after its bytes were handed out. Raises LinkRefused, FileMissing, ServiceFault, Unreachable."""
+        """GET from ``offset_bytes`` (Range, with If-Range when ``etag`` is given), bytes as on the wire. A
+        body that ends early raises Unreachable after its bytes were handed out. Raises LinkRefused,
+        FileMissing, ServiceFault, Unreachable."""
         ...

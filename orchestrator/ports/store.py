@@ -52,8 +52,9 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All that one transaction writes. ``slices`` are upserts with their current ``task``, ``receipt`` and ``best``;
-    ``tasks`` are further remote-task rows to upsert (keyed by number and uuid: twins share a number)."""
+    """All that one transaction writes. ``slices`` are upserts with their current ``task``, ``receipt`` and
+    ``best``; ``tasks`` are further remote-task rows to upsert (keyed by number and uuid: twins share a
+    number)."""
 
     slices: tuple[Slice, ...] = ()
     tasks: tuple[RemoteTask, ...] = ()
@@ -82,8 +83,8 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One row of ``manifest`` (design 2.2): one per remote task, and one per slice that never had one. Times are UTC epoch
-    seconds here; the printer writes ISO 8601."""
+    """One row of ``manifest`` (design 2.2): one per remote task, and one per slice that never had one. Times
+    are UTC epoch seconds here; the printer writes ISO 8601."""
 
     job: str
     region: str
@@ -123,7 +124,8 @@ class LedgerRow:
 
 
 class ManifestReader(Protocol):
-    """Present truth. Never creates or changes a manifest. Raises ManifestDamaged, ManifestTooNew, StorageError."""
+    """Present truth. Never creates or changes a manifest. Raises ManifestDamaged, ManifestTooNew,
+    StorageError."""
 
     @property
     def manifest_id(self) -> str:
@@ -139,7 +141,8 @@ class ManifestReader(Protocol):
     async def slice(self, slice_id: str) -> Slice | None: ...
 
     async def live(self, job: str) -> tuple[Slice, ...]:
-        """Slices in LIVE_STATES: what a run holds in memory. Bounded by the ceilings of the run that left them."""
+        """Slices in LIVE_STATES: what a run holds in memory. Bounded by the ceilings of the run that left
+        them."""
         ...
 
     async def unfinished(self, job: str, window: Window | None = None) -> WindowSet:
@@ -147,13 +150,23 @@ class ManifestReader(Protocol):
         ...
 
     async def slices(
-        self, job: str, states: Sequence[SliceState], *, window: Window | None = None, limit: int = 1000, after: str = ""
+        self,
+        job: str,
+        states: Sequence[SliceState],
+        *,
+        window: Window | None = None,
+        limit: int = 1000,
+        after: str = "",
     ) -> tuple[Slice, ...]:
         """Slices in ``states``, by (start, id); page on with ``after`` = the last id."""
         ...
 
     async def admissible(self, job: str, now: float, limit: int) -> tuple[Slice, ...]:
         """Planned slices whose ``not_before_at`` has come, oldest window first."""
+        ...
+
+    async def waited(self, job: str) -> tuple[Slice, ...]:
+        """Planned slices that an earlier run put off: tried at least once, or throttled."""
         ...
 
     async def next_due_at(self, job: str) -> float | None:
@@ -165,7 +178,8 @@ class ManifestReader(Protocol):
     async def counts(self, job: str) -> JobCounts: ...
 
     async def totals(self, job: str, window: Window) -> JobCounts:
-        """The same figures for the slices that lie inside ``window``: one indexed scan, for the end of a run."""
+        """The same figures for the slices that lie inside ``window``: one indexed scan, for the end of a
+        run."""
         ...
 
     async def jobs(self) -> tuple[str, ...]: ...
@@ -179,7 +193,8 @@ class ManifestReader(Protocol):
         ...
 
     async def in_doubt_since(self, at: float) -> tuple[RemoteTask, ...]:
-        """Remote tasks that were in doubt at some time since ``at``: strays of theirs are still looked for."""
+        """Remote tasks that were in doubt at some time since ``at``: strays of theirs are still looked
+        for."""
         ...
 
 

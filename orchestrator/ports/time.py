@@ -1,4 +1,5 @@
-"""Dates and chance. Waiting is ``asyncio.sleep`` and ``asyncio.timeout``: virtual under the virtual-time loop."""
+"""Dates and chance. Waiting is ``asyncio.sleep`` and ``asyncio.timeout``: virtual under the virtual-time
+loop."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ class Clock(Protocol):
 
 
 class Rng(Protocol):
+    """Chance: for jitter and for names nobody can guess."""
+
     def random(self) -> float:
         """Uniform in ``[0, 1)``: jitter."""
         ...

@@ -1,8 +1,8 @@
 """One export from beginning to end under a virtual clock, with as many deaths on the way as wished.
 
-The engine, the store, the data plane and the destination are the real ones; the service is the emulator's world in
-process. A *life* is one process: it ends by itself or at a fault point. The world, the archive folder and the manifest's
-last commit outlive it, everything else is gone.
+The engine, the store, the data plane and the destination are the real ones; the service is the emulator's
+world in process. A *life* is one process: it ends by itself or at a fault point. The world, the archive
+folder and the manifest's last commit outlive it, everything else is gone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ from pathlib import Path
 
 import orjson
 
-from orchestrator.core.job import DestinationSpec, Job, JobIdentity, Limits, Order, Output, ServedFormat, ServiceSpec
+from orchestrator.core.job import (
+    DestinationSpec,
+    Job,
+    JobIdentity,
+    Limits,
+    Order,
+    Output,
+    ServedFormat,
+    ServiceSpec,
+)
 from orchestrator.core.model import CreateRequest
 from orchestrator.core.report import Report
 from orchestrator.core.window import Window
 from orchestrator.dataplane.destination import FolderDestination
 from orchestrator.dataplane.inline import InlineDataPlane
-from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.emulator.account import Logstore
+from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.emulator.density import Density, Uniform
 from orchestrator.emulator.generated import GeneratedStore
 from orchestrator.emulator.inprocess import InProcessFiles, InProcessService
@@ -93,7 +102,9 @@ class Episode:
         self.folder = folder
         rows = setting.slices * setting.lines_per_slice
         density = setting.density or Uniform(rows * 86_400 // setting.window_s)
-        self._store = Logstore("web", GeneratedStore(setting.seed, density), project="shop", indexed=setting.indexed)
+        self._store = Logstore(
+            "web", GeneratedStore(setting.seed, density), project="shop", indexed=setting.indexed
+        )
         self.world = World([self._store], seed=setting.seed, behaviour=setting.behaviour)
         self.now_s = START_AT
         rng = SeededRng(f"manifest {setting.seed}")
@@ -122,7 +133,9 @@ class Episode:
 
     def _furnish(self, time: VirtualTime, plan: FaultPlan, notes: _Notes) -> tuple[list[JobContext], Room]:
         limits = self.setting.limits
-        gate = RequestGate(requests_per_s=limits.requests_per_s, queries=limits.queries, rng=time.rng.fork("gate"))
+        gate = RequestGate(
+            requests_per_s=limits.requests_per_s, queries=limits.queries, rng=time.rng.fork("gate")
+        )
         service = InProcessService(self.world, now=time.clock.now, gate=gate)
         files = InProcessFiles(self.world, now=time.clock.now, gate=gate)
         manifest = self.manifest.reopen(plan)
@@ -138,7 +151,9 @@ class Episode:
             requests=lambda: gate.counts,
             stop=StopSignal(),
         )
-        context = JobContext(self.job, UTC, tasks=service, counts=service, meta=service, destination=destination)
+        context = JobContext(
+            self.job, UTC, tasks=service, counts=service, meta=service, destination=destination
+        )
         return [context], room
 
     @property
@@ -156,7 +171,8 @@ class Episode:
             attempts=setting.attempts,
         )
 
-    # ── truth ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── truth
+    # ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def archived(self) -> Counter[bytes]:
         """Every row that stands under a final name, as a multiset."""

@@ -1,7 +1,7 @@
 """Play many seeds and count what went wrong: ``python -m orchestrator.testing.simulate --seeds 1000``.
 
-Each seed is an export under a virtual clock against a service with several whims at once, with deaths on the way. Whatever
-a seed finds is found again by ``--seed N``.
+Each seed is an export under a virtual clock against a service with several whims at once, with deaths on the
+way. Whatever a seed finds is found again by ``--seed N``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def play(seed: int, folder: Path | None = None) -> Outcome:
     episode = Episode(setting, folder)
     try:
         return _judge(seed, whims.names, episode, _live_on(episode, whims.deaths))
-    except Exception as error:  # a seed that breaks is a finding among others, named with its seed
+    except Exception as error:  # noqa: BLE001  a seed that breaks is a finding among others, named with its seed
         return Outcome(seed, whims.names, False, 0.0, 0, 0, 0, 0, 0, 0, f"{type(error).__name__}: {error}")
 
 
@@ -113,7 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="only this one")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(arguments)
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    seeds = (
+        [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    )
     with ProcessPoolExecutor(options.processes) as pool:
         outcomes = list(pool.map(partial(play), seeds))
     return _print(outcomes)
@@ -127,8 +129,11 @@ def _print(outcomes: Sequence[Outcome]) -> int:
     write(f"deaths {sum(o.deaths for o in outcomes)}, fault kinds met {len(met)}\n")
     for name, count in sorted(met.items()):
         write(f"  {count:5d}  {name}\n")
-    write(f"lost rows {sum(o.lost_rows for o in outcomes)}, rows twice {sum(o.extra_rows for o in outcomes)}, ")
-    write(f"twins alive {sum(o.twins_alive for o in outcomes)}, over a ceiling {sum(o.over_ceiling for o in outcomes)}, ")
+    write(
+        f"lost rows {sum(o.lost_rows for o in outcomes)}, rows twice {sum(o.extra_rows for o in outcomes)}, "
+    )
+    write(f"twins alive {sum(o.twins_alive for o in outcomes)}, ")
+    write(f"over a ceiling {sum(o.over_ceiling for o in outcomes)}, ")
     write(f"not complete {sum(not o.complete for o in outcomes)}\n")
     for outcome in broken:
         write(f"BROKEN seed {outcome.seed}: {outcome}\n")

@@ -1,4 +1,5 @@
-"""Which faults does a seed meet? Each is a named change of the emulated service's behaviour that a client must survive."""
+"""Which faults does a seed meet? Each is a named change of the emulated service's behaviour that a client
+must survive."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ WHIMS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Whims:
-    """What one seed is up against. ``deaths`` are the fault points, counted in each life, at which it ends."""
+    """What one seed is up against. ``deaths`` are the fault points, counted in each life, at which it
+    ends."""
 
     names: tuple[str, ...]
     behaviour: Behaviour
@@ -102,7 +104,8 @@ class Whims:
 
 
 def draw_whims(seed: int, *, kinds: int = 6, deaths: int = 2, slices: int = 30) -> Whims:
-    """The whims of a seed: the same on every machine. Later ones overrule earlier ones where they set the same switch."""
+    """The whims of a seed: the same on every machine. Later ones overrule earlier ones where they set the
+    same switch."""
     rng = SeededRng(f"whims {seed}")
     pool = sorted(WHIMS)
     names: list[str] = []

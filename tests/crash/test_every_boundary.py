@@ -1,4 +1,5 @@
-"""The process dies at every durable boundary of an export, is started again, and nothing is lost or done twice."""
+"""The process dies at every durable boundary of an export, is started again, and nothing is lost or done
+twice."""
 
 from __future__ import annotations
 
@@ -13,7 +14,14 @@ from orchestrator.testing.episode import Episode, Setting
 
 SETTING = Setting(seed=3, slices=12, lines_per_slice=40)
 GROUPS = 12
-BOUNDARIES = ("manifest.", "submit.", "settle.", "transfer.receipt", "transfer.staged", "transfer.offset_recorded")
+BOUNDARIES = (
+    "manifest.",
+    "submit.",
+    "settle.",
+    "transfer.receipt",
+    "transfer.staged",
+    "transfer.offset_recorded",
+)
 
 
 def durable(name: str) -> bool:
@@ -62,9 +70,11 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_a_death_at_any_boundary_loses_nothing_and_repeats_nothing(group: int, points: int, tmp_path: Path) -> None:
-    """Before a commit, after a commit, effect done but event not stored: the next run ends with the same rows, one remote
-    task per slice, and nothing left to do."""
+def test_a_death_at_any_boundary_loses_nothing_and_repeats_nothing(
+    group: int, points: int, tmp_path: Path
+) -> None:
+    """Before a commit, after a commit, effect done but event not stored: the next run ends with the same
+    rows, one remote task per slice, and nothing left to do."""
     assert points > 150
     for crash_at in range(1 + group, points + 1, GROUPS):
         broken = complaints(play(tmp_path / str(crash_at), crash_at))
@@ -80,7 +90,8 @@ def _submit_again(slice_: Slice, event: ev.Resumed, now: float, rules: lifecycle
 def test_the_ring_turns_red_when_recovery_repeats_a_create(
     points: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a recovery that submits instead of looking, some death makes a second remote task: the ring can fail."""
+    """With a recovery that submits instead of looking, some death makes a second remote task: the ring can
+    fail."""
     key = (lifecycle.S.SUBMITTING, ev.Resumed)
     broken = lifecycle.Row(_submit_again, frozenset({lifecycle.S.SUBMITTING}))
     monkeypatch.setitem(lifecycle.TABLE, key, broken)

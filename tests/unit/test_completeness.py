@@ -18,16 +18,24 @@ RECEIPT = Receipt("staged", "jsonl", ".jsonl", 10, "aa", 10, "aa", 50, 0, 50, WI
 SLICE = Slice("s", "job", "", WINDOW)
 
 
-def weigh(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool = True) -> tuple[Ruling, Evidence, int]:
+def weigh(
+    slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool = True
+) -> tuple[Ruling, Evidence, int]:
     """The verdict as a tuple."""
     verdict = judge(slice_, task, receipt, attempts_left=attempts_left)
     return verdict.ruling, verdict.evidence, verdict.missing
 
 
-def counted(expected: int | None = None, recount: int | None = None, *, asked: bool = False, refetched: int = 0) -> Slice:
+def counted(
+    expected: int | None = None, recount: int | None = None, *, asked: bool = False, refetched: int = 0
+) -> Slice:
     """The slice with what was counted for it."""
     return replace(
-        SLICE, expected_lines=expected, recount=recount, recounted_at=5.0 if asked else None, refetched=refetched
+        SLICE,
+        expected_lines=expected,
+        recount=recount,
+        recounted_at=5.0 if asked else None,
+        refetched=refetched,
     )
 
 
@@ -53,9 +61,24 @@ def counted(expected: int | None = None, recount: int | None = None, *, asked: b
         (counted(50), replace(TASK, written_rows=50), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(50), replace(TASK, written_rows=0), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(50), replace(TASK, written_rows=70), True, (Ruling.RECOUNT, Evidence.NONE, 0)),
-        (counted(50, 50, asked=True), replace(TASK, written_rows=70), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
-        (counted(50, 70, asked=True), replace(TASK, written_rows=70), True, (Ruling.REFETCH, Evidence.NONE, 0)),
-        (counted(50, None, asked=True), replace(TASK, written_rows=70), True, (Ruling.REFETCH, Evidence.NONE, 0)),
+        (
+            counted(50, 50, asked=True),
+            replace(TASK, written_rows=70),
+            True,
+            (Ruling.COMPLETE, Evidence.COUNT, 0),
+        ),
+        (
+            counted(50, 70, asked=True),
+            replace(TASK, written_rows=70),
+            True,
+            (Ruling.REFETCH, Evidence.NONE, 0),
+        ),
+        (
+            counted(50, None, asked=True),
+            replace(TASK, written_rows=70),
+            True,
+            (Ruling.REFETCH, Evidence.NONE, 0),
+        ),
         (
             counted(50, None, asked=True, refetched=1),
             replace(TASK, written_rows=70),
@@ -73,7 +96,8 @@ def counted(expected: int | None = None, recount: int | None = None, *, asked: b
 def test_a_whole_file_is_complete_only_when_no_count_says_otherwise(
     slice_: Slice, task: RemoteTask, attempts_left: bool, verdict: tuple[Ruling, Evidence, int]
 ) -> None:
-    """Stored rows are complete when a count agrees; a doubt is looked into once, and what stays short is never called complete."""
+    """Stored rows are complete when a count agrees; a doubt is looked into once, and what stays short is
+    never called complete."""
     assert weigh(slice_, task, RECEIPT, attempts_left=attempts_left) == verdict
 
 
@@ -101,7 +125,8 @@ SECOND = Window(1000, 1001)
 def test_a_file_at_the_limit_is_never_taken_for_whole(
     slice_: Slice, receipt: Receipt, verdict: tuple[Ruling, Evidence, int]
 ) -> None:
-    """A file with as many rows as the limit is cut, split or, for one second, believed only when a count equals it."""
+    """A file with as many rows as the limit is cut, split or, for one second, believed only when a count
+    equals it."""
     assert weigh(slice_, TASK, receipt) == verdict
 
 

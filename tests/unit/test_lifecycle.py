@@ -5,10 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.lifecycle_cases import ID, JOB, NOW, RULES, WINDOW, fault, observed, receipt, slice_, status, task
+from tests.unit.lifecycle_cases import (
+    ID,
+    JOB,
+    NOW,
+    RULES,
+    WINDOW,
+    fault,
+    observed,
+    receipt,
+    slice_,
+    status,
+    task,
+)
 
 from orchestrator.core import events as ev
-from orchestrator.core.lifecycle import CREATE_SIGNATURE_S, SEND_WITHIN_S, TABLE, IllegalEvent, Rules, transition
+from orchestrator.core.lifecycle import (
+    CREATE_SIGNATURE_S,
+    SEND_WITHIN_S,
+    TABLE,
+    IllegalEvent,
+    Rules,
+    transition,
+)
 from orchestrator.core.model import LIVE_STATES, Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_REFETCHES, MAX_THROTTLED
@@ -32,7 +51,8 @@ def admitted(before: Slice, number: int = 1) -> Slice:
     return go(before, ev.Admitted(ID, number, f"o-x-{number}")).slice
 
 
-# ── creating ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── creating
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_admitted_slice_has_an_intent_before_anything_is_sent() -> None:
@@ -71,7 +91,11 @@ def test_a_refused_job_stops_and_a_busy_service_is_waited_out() -> None:
     """Refusal fails the slice and stops the job; load costs no attempt and keeps the intent's number."""
     sent = admitted(slice_(S.PLANNED))
     refused = go(sent, ev.CreateRefused(ID, 1, fault("refuse")))
-    assert (refused.slice.state, refused.slice.reason, kinds(refused)) == (S.FAILED, Reason.REFUSED, ["StopJob"])
+    assert (refused.slice.state, refused.slice.reason, kinds(refused)) == (
+        S.FAILED,
+        Reason.REFUSED,
+        ["StopJob"],
+    )
     busy = go(sent, ev.CreateRefused(ID, 1, fault("throttle", retry_after_s=300.0)))
     assert (busy.slice.state, busy.slice.attempt, busy.slice.not_before_at) == (S.PLANNED, 1, NOW + 300.0)
     assert admitted(busy.slice).task == replace(sent.task, intent_at=NOW)  # type: ignore[type-var]
@@ -145,7 +169,8 @@ def test_what_cannot_be_resolved_or_watched_in_this_run_is_parked() -> None:
     assert (refused.slice.state, refused.parked, kinds(refused)) == (S.RUNNING, True, ["Unwatch", "StopJob"])
 
 
-# ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── watching
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -175,7 +200,11 @@ def test_a_failed_or_expired_remote_task_is_deleted_and_a_new_one_asked_for() ->
     """The old uuid stays in the ledger, the next attempt gets a new number; the last one ends as a gap."""
     for word, reason in (("FAILED", Reason.ATTEMPTS_EXHAUSTED), ("EXPIRED", Reason.EXPIRES_BEFORE_FETCH)):
         step = go(slice_(S.RUNNING), observed(word))
-        assert (step.slice.state, step.slice.task, kinds(step)) == (S.PLANNED, None, ["Unwatch", "DeleteRemote"])
+        assert (step.slice.state, step.slice.task, kinds(step)) == (
+            S.PLANNED,
+            None,
+            ["Unwatch", "DeleteRemote"],
+        )
         assert [row.uuid for row in step.tasks] == ["u1"]
         last = go(slice_(S.RUNNING, attempt=3), observed(word))
         assert (last.slice.state, last.slice.reason) == (S.FAILED, reason)
@@ -185,7 +214,8 @@ def test_a_failed_or_expired_remote_task_is_deleted_and_a_new_one_asked_for() ->
     assert (stuck.slice.reason, kinds(stuck)) == (Reason.NOT_FINISHED, ["Unwatch", "DeleteRemote"])
 
 
-# ── transferring ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── transferring
+# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def staged(before: Slice, **changes: object) -> ev.Step:
@@ -257,7 +287,8 @@ def test_rows_that_differ_from_what_was_written_are_fetched_once_more() -> None:
 
 
 def test_a_truncated_file_in_order_is_cut_and_its_kept_part_counted() -> None:
-    """The kept part takes file and remote task with it, the rest is planned anew; together they are the window."""
+    """The kept part takes file and remote task with it, the rest is planned anew; together they are the
+    window."""
     step = staged(slice_(S.TRANSFERRING), stored=90, truncated=True, kept=Window(1000, 1400))
     kept, rest = step.children
     assert (step.slice.state, step.slice.task, kinds(step)) == (S.CUT, None, ["Recount"])
@@ -300,7 +331,8 @@ def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
 
 @pytest.mark.parametrize("code", ["file_missing", "remote_task_not_found"])
 def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> None:
-    """No file and nothing written: a count of 0 covers it, a word of the service does when no count is to be had."""
+    """No file and nothing written: a count of 0 covers it, a word of the service does when no count is to be
+    had."""
     before = slice_(S.TRANSFERRING, task=task(state="SUCCESS", written_rows=0))
     asked = go(before, ev.TransferFailed(ID, 1, fault(code=code)))
     assert (asked.slice.state, kinds(asked)) == (S.TRANSFERRING, ["Recount"])
@@ -315,7 +347,8 @@ def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> N
 
 
 def test_transfer_faults_are_answered_by_whose_fault_they_are() -> None:
-    """Ours drains, the job's stops the job, load waits, bad rows end, everything else is fetched again and then anew."""
+    """Ours drains, the job's stops the job, load waits, bad rows end, everything else is fetched again and
+    then anew."""
     before = slice_(S.TRANSFERRING)
     ours = go(before, ev.TransferFailed(ID, 1, fault("stop")))
     assert (ours.slice.state, kinds(ours), ours.parked) == (S.READY, ["StopRun"], True)
@@ -335,7 +368,8 @@ def test_transfer_faults_are_answered_by_whose_fault_they_are() -> None:
     assert (anew.slice.state, kinds(anew)) == (S.PLANNED, ["DeleteRemote"])
 
 
-# ── settling, ends, beginnings ──────────────────────────────────────────────────────────────────────────────────────
+# ── settling, ends, beginnings
+# ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
@@ -396,7 +430,8 @@ def test_a_damaged_window_is_no_longer_covered() -> None:
     assert (step.slice.state, step.slice.reason, step.uncovered) == (S.FAILED, Reason.DAMAGED, WINDOW)
 
 
-# ── the table itself ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the table itself
+# ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_event_without_a_row_or_of_another_remote_task_changes_nothing() -> None:

@@ -31,7 +31,8 @@ def test_room_for_creates_ends_at_the_ceiling_and_while_files_pile_up(
 
 
 def test_pauses_double_up_to_a_cap_are_jittered_and_honour_the_service() -> None:
-    """Every pause lies between half and all of its ceiling, differs by key, and is never shorter than asked for."""
+    """Every pause lies between half and all of its ceiling, differs by key, and is never shorter than asked
+    for."""
     for round_no in range(1, 30):
         ceiling_s = min(90.0, 2.0 * 2 ** (round_no - 1))
         assert ceiling_s / 2 <= backoff_s("k", round_no) <= ceiling_s
@@ -50,7 +51,8 @@ def test_every_reason_has_a_meaning_and_a_mend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "worst"), [([], 0), ([0, 3], 3), ([7, 3], 3), ([3, 5, 130], 130), ([6, 1], 1), ([2, 1], 2), ([4, 5], 4)]
+    ("codes", "worst"),
+    [([], 0), ([0, 3], 3), ([7, 3], 3), ([3, 5, 130], 130), ([6, 1], 1), ([2, 1], 2), ([4, 5], 4)],
 )
 def test_one_exit_code_speaks_for_several_jobs_by_a_fixed_order(codes: list[int], worst: int) -> None:
     """The first of 2 1 6 8 130 4 5 3 7 0 that occurs wins."""

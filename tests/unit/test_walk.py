@@ -37,7 +37,9 @@ STATUS = RemoteTaskStatus("u1", "o-aa-7", "RUNNING", "shop", "web", start_s=100,
         (replace(STATUS, end_s=201), False),
     ],
 )
-def test_only_a_remote_task_equal_in_all_that_is_echoed_is_adopted(status: RemoteTaskStatus, ours: bool) -> None:
+def test_only_a_remote_task_equal_in_all_that_is_echoed_is_adopted(
+    status: RemoteTaskStatus, ours: bool
+) -> None:
     """Name, project, logstore and window must agree as far as the service echoes them."""
     assert matches(DOUBT, status) is ours
 

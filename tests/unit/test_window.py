@@ -19,7 +19,8 @@ def members(pieces: list[Window] | tuple[Window, ...]) -> set[int]:
 
 @given(window_sets, window_sets)
 def test_window_algebra_is_set_algebra_on_seconds(left: list[Window], right: list[Window]) -> None:
-    """Union, difference and intersection agree with plain sets of seconds, and their results are sorted and merged."""
+    """Union, difference and intersection agree with plain sets of seconds, and their results are sorted and
+    merged."""
     for result, expected in (
         (union(left, right), members(left) | members(right)),
         (subtract(left, right), members(left) - members(right)),

@@ -47,7 +47,8 @@ async def publish(orders: Sequence[ev.Publish], context: JobContext, room: Room)
 
 
 async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Event:
-    """Carry out one Recount: SQL count first, the histogram's hits when that is refused; None when neither answers."""
+    """Carry out one Recount: SQL count first, the histogram's hits when that is refused; None when neither
+    answers."""
     slice_ = order.slice
     identity = context.job.identity
     try:

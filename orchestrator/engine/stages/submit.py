@@ -13,7 +13,8 @@ __all__ = ["submit"]
 
 
 async def submit(order: ev.Submit, context: JobContext, room: Room) -> ev.Event:
-    """Carry out one Submit. Whatever is not a clear answer leaves the create in doubt; nothing here repeats it."""
+    """Carry out one Submit. Whatever is not a clear answer leaves the create in doubt; nothing here repeats
+    it."""
     slice_, task = order.slice, order.task
     request = CreateRequest(
         name=task.name,

@@ -1,4 +1,5 @@
-"""Transfer: a finished remote task becomes a staged, checked file. Links are asked for and renewed here, never by a worker."""
+"""Transfer: a finished remote task becomes a staged, checked file. Links are asked for and renewed here,
+never by a worker."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: 
         safe_bytes = max(safe_bytes, result.offset_bytes)
         if idle >= RENEWALS_WITHOUT_PROGRESS:
             raise LinkRefused(f"{idle} fresh links in a row did not open for remote task {task.uuid}")
-        room.observer.noted("transfer.link_renewed", job=slice_.job, slice=slice_.id, offset_bytes=result.offset_bytes)
+        room.observer.noted(
+            "transfer.link_renewed", job=slice_.job, slice=slice_.id, offset_bytes=result.offset_bytes
+        )
         if idle:
             await asyncio.sleep(backoff_s(f"link:{slice_.id}", idle))
 
@@ -78,11 +81,18 @@ def attempt_key(slice_: Slice, task: RemoteTask) -> str:
 
 
 def place(context: JobContext, slice_: Slice, receipt: Receipt) -> str:
-    """The final path of a receipt's rows: layout over the window it really holds, plus the extension of its form."""
+    """The final path of a receipt's rows: layout over the window it really holds, plus the extension of its
+    form."""
     job = context.job
     window: Window = receipt.kept or slice_.window
     relative = render_layout(
-        job.layout, job.name, job.identity.project, job.identity.logstore, window, context.zone, slice_.logstream
+        job.layout,
+        job.name,
+        job.identity.project,
+        job.identity.logstore,
+        window,
+        context.zone,
+        slice_.logstream,
     )
     folder = job.destination.url.rstrip("/") if job.destination else ""
     return f"{folder}/{relative}{receipt.extension}"

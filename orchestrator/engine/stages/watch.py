@@ -1,8 +1,8 @@
 """Watch: a roster of outstanding remote tasks, polled together; speaks only when something changed.
 
-Few are described one by one, many are read from the list by ``updatedTime``, whichever costs fewer requests. How often is
-learned from how long remote tasks ran so far. Absence from a list proves nothing; a describe that answers 404 twice, ten
-seconds apart, does.
+Few are described one by one, many are read from the list by ``updatedTime``, whichever costs fewer requests.
+How often is learned from how long remote tasks ran so far. Absence from a list proves nothing; a describe
+that answers 404 twice, ten seconds apart, does.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Watcher:
         self._changed.set()
 
     async def run(self, emit: Callable[[ev.Event], None]) -> None:
-        """Poll for ever, each remote task until it ends or ``give_up_after`` has passed; events go to ``emit``. Cancel to
-        end."""
+        """Poll for ever, each remote task until it ends or ``give_up_after`` has passed; events go to
+        ``emit``. Cancel to end."""
         self._emit = emit
         loop = asyncio.get_running_loop()
         while True:
@@ -122,7 +122,8 @@ class Watcher:
                 await self._describe(entry)
 
     async def _look_at_list(self) -> None:
-        """Read pages by ``updatedTime`` until all outstanding ones were met, at most a few more than they could fill."""
+        """Read pages by ``updatedTime`` until all outstanding ones were met, at most a few more than they
+        could fill."""
         wanted = {entry.uuid: entry for entry in self._roster.values()}
         stores = {entry.logstore for entry in self._roster.values()}
         logstore = next(iter(stores)) if len(stores) == 1 else ""
@@ -131,7 +132,11 @@ class Watcher:
             while wanted and pages < met // max(size, 1) + len(wanted) // max(size, 1) + 1 + EXTRA_PAGES:
                 pages += 1
                 page = await self._tasks.list_page(
-                    project=self._project, logstore=logstore, page_no=pages, page_size=PAGE_SIZE, order_by="updatedTime"
+                    project=self._project,
+                    logstore=logstore,
+                    page_no=pages,
+                    page_size=PAGE_SIZE,
+                    order_by="updatedTime",
                 )
                 if not page.tasks:
                     break
