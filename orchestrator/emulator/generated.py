@@ -8,6 +8,7 @@ and for the matching ones a sum over whole turns of the pattern plus a bisection
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orchestrator.emulator.chance import whole
 from orchestrator.emulator.density import Density
@@ -63,7 +64,12 @@ class GeneratedStore:
 
     def late_ring(self, ring: Ring) -> Ring:
         """The rows of a ring that are never late."""
-        return Ring(tuple(key for key in ring.keys if key not in self._late)) if self._late else ring
+        return _without(ring, self._late) if self._late else ring
+
+
+@lru_cache(maxsize=1024)
+def _without(ring: Ring, late: frozenset[int]) -> Ring:
+    return Ring(tuple(key for key in ring.keys if key not in late))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from orchestrator.emulator.chance import whole
-from orchestrator.emulator.search import EVERYTHING, Search, words_of
+from orchestrator.emulator.search import Search, words_of
 
 __all__ = ["TURN", "Pattern", "PatternRow", "Ring", "make_pattern"]
 
@@ -59,7 +59,7 @@ class PatternRow:
         return {"level": self.level, "status": str(self.status), "@stream": self.stream}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ring:
     """The pattern rows that are meant, ascending: a numbering of the matching records, first match is number
     0."""
@@ -85,16 +85,19 @@ class Pattern:
     streams: tuple[str, ...]
 
     def ring(self, search: Search, stream: str | None = None) -> Ring:
-        """Which rows match; ``stream`` None is every stream."""
-        if search is EVERYTHING and stream is None:
-            return Ring(tuple(range(TURN)))
-        return Ring(
-            tuple(
-                key
-                for key, row in enumerate(self.rows)
-                if (stream is None or row.stream == stream) and search.matches(row)
-            )
+        """Which rows match; ``stream`` None is every stream. The same ring for the same question."""
+        return _ring(self, search, stream)
+
+
+@lru_cache(maxsize=1024)
+def _ring(pattern: Pattern, search: Search, stream: str | None) -> Ring:
+    return Ring(
+        tuple(
+            key
+            for key, row in enumerate(pattern.rows)
+            if (stream is None or row.stream == stream) and search.matches(row)
         )
+    )
 
 
 def _row(seed: int, key: int, streams: tuple[str, ...], multiline_per_mille: int) -> PatternRow:

@@ -40,7 +40,9 @@ class Searchable(Protocol):
 
 
 class Search(Protocol):
-    """A condition on one record."""
+    """A condition on one record; a value, so that what follows from it can be kept."""
+
+    def __hash__(self) -> int: ...
 
     def matches(self, record: Searchable) -> bool:
         """Whether this record is meant."""

@@ -82,6 +82,8 @@ class Witness:
 
 def _within_1s(times: deque[float], now_s: float) -> int:
     """How many of the requests, this one included, lie in the second that ends now (its far end excluded)."""
+    if times and times[-1] > now_s + 1:
+        times.clear()  # the clock was set back: what it said before tells nothing about this second
     times.append(now_s)
     while times[0] <= now_s - 1:
         times.popleft()

@@ -211,6 +211,14 @@ def test_the_witness_sees_the_busiest_second() -> None:
     assert witness.requests == {"list": 6, "file": 1}
 
 
+def test_a_clock_set_back_is_no_burst() -> None:
+    """Requests before the server's clock was set back do not count into the second after it."""
+    witness = Witness()
+    for at_s in (100.0, 100.1, 100.2, 40.0, 40.1):
+        witness.request("list", at_s)
+    assert witness.max_requests_in_1s == 3
+
+
 def test_the_witness_remembers_duplicate_names() -> None:
     """Two live tasks of one name are evidence, also after one of them is gone."""
     witness = Witness()

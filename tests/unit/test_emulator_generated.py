@@ -242,3 +242,11 @@ def test_more_records_than_numbers_are_refused() -> None:
     """A logstore that would run out of record numbers is refused when it is described."""
     with pytest.raises(ValueError, match="10\\^15"):
         GeneratedStore(1, Uniform(10**12))
+
+
+def test_equal_questions_share_their_answer() -> None:
+    """Ten thousand tasks with one query keep one set of matching rows, not ten thousand."""
+    store = GeneratedStore(1, Uniform(DAY_S), late_per_mille=5, late_by_s=60)
+    first, second = (matching(store, parse_search("match level:ERROR"), "app/prod-1").ring for _ in range(2))
+    assert first is second
+    assert store.late_ring(first) is store.late_ring(second)
