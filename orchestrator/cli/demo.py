@@ -118,7 +118,7 @@ def demonstrate(stage: Stage, folder: str) -> int:
         out.line(f"  killed: {done} of {total} slices were stored and proved, {before.lines:,} lines")
         _say(stage, "Running the same command again …")
         second = _document(here, "run", "--json", "--no-progress", "--quiet")
-        _expect(second["exit"] == 0, f"the second run ended with exit {second['exit']}", here)
+        _expect_success(second, "the second run", here)
         job = second["jobs"][0]
         out.line(
             f"  complete: {job['lines']:,} lines in {job['files']} files;"
@@ -127,10 +127,10 @@ def demonstrate(stage: Stage, folder: str) -> int:
         )
         _expect(job["lines"] == LINES, f"{job['lines']:,} lines stored, {LINES:,} exist", here)
         checked = _document(here, "verify", "--json", "--quiet")
-        _expect(checked["exit"] == 0, "verify found files that differ from the ledger", here)
+        _expect_success(checked, "verify", here)
         out.line(f"Verified: {checked['files_checked']} files read and compared with the ledger, all agree.")
         third = _document(here, "run", "--json", "--no-progress", "--quiet")
-        _expect(third["exit"] == 0, f"the third run ended with exit {third['exit']}", here)
+        _expect_success(third, "the third run", here)
         _expect(
             third["requests"]["create"] == 0 and third["requests"]["file"] == 0,
             "a run after a complete one created or fetched something",
@@ -274,6 +274,11 @@ def _seen_by_the_emulator(endpoint: str) -> dict[str, Any]:
     with direct.open(f"{endpoint}/_emulator/stats", timeout=PATIENCE_S) as answer:
         stats: dict[str, Any] = json.load(answer)
     return stats
+
+
+def _expect_success(document: Mapping[str, Any], what: str, here: _Place) -> None:
+    why = document["error"]["message"] if document["error"] else "see what it left open"
+    _expect(document["exit"] == 0, f"{what} ended with exit {document['exit']}: {why}", here)
 
 
 def _expect(held: bool, otherwise: str, here: _Place) -> None:
