@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from orchestrator.core.model import Fault, Receipt, RemoteTask, RemoteTaskStatus, Slice
 from orchestrator.core.window import Window
 
-# ── events
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- events ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +226,7 @@ Event = (
 )
 
 
-# ── instructions
-# ────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- instructions ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,8 +329,7 @@ Instruction = (
 )
 
 
-# ── what one transition yields
-# ──────────────────────────────────────────────────────────────────────────────────────
+# --- what one transition yields ---
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,7 @@ def _task(slice_: Slice) -> RemoteTask:
     return slice_.task
 
 
-# ── submitting
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- submitting ---
 
 
 def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
@@ -233,8 +232,7 @@ def _left_in_doubt(slice_: Slice, event: ev.LeftInDoubt, now: float, rules: Rule
     return ev.Step(slice_, parked=True)
 
 
-# ── watching
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- watching ---
 
 
 def _observed(slice_: Slice, event: ev.Observed, now: float, rules: Rules) -> ev.Step:
@@ -302,8 +300,7 @@ def _watch_refused(slice_: Slice, event: ev.WatchRefused, now: float, rules: Rul
     return ev.Step(slice_, (ev.Unwatch(_task(slice_)), ev.StopJob(slice_.job, event.fault)), parked=True)
 
 
-# ── transferring
-# ────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- transferring ---
 
 
 def _transfer_admitted(slice_: Slice, event: ev.TransferAdmitted, now: float, rules: Rules) -> ev.Step:
@@ -481,8 +478,7 @@ def _ask_without_receipt(slice_: Slice, task: RemoteTask, before: tuple[ev.Instr
     return ev.Step(after, (*before, ev.Recount(after, task.number)))
 
 
-# ── settling
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- settling ---
 
 
 def _published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> ev.Step:
@@ -509,8 +505,7 @@ def _staged_lost(slice_: Slice, event: ev.StagedLost, now: float, rules: Rules) 
     return ev.Step(after)
 
 
-# ── ends and beginnings
-# ─────────────────────────────────────────────────────────────────────────────────────────────
+# --- ends and beginnings ---
 
 
 def _again(
@@ -621,8 +616,7 @@ def _dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.S
     return ev.Step(replace(slice_, state=S.ABANDONED, receipt=None, best=None), orders)
 
 
-# ── the table
-# ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- the table ---
 
 _AGAIN = (S.PLANNED, S.FAILED, S.SETTLING)
 _WEIGHED = (S.TRANSFERRING, S.SETTLING, S.READY, S.CUT, S.SUPERSEDED, S.EMPTY, S.PLANNED, S.FAILED)

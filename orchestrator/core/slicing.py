@@ -66,8 +66,7 @@ def capacity_lines(max_lines: int, observed_excess: float = 0.0) -> int:
     return max(1, max_lines - math.ceil(max_lines * headroom))
 
 
-# ── what goes in and out
-# ────────────────────────────────────────────────────────────────────────────────────────────
+# --- what goes in and out ---
 
 
 class Kind(StrEnum):
@@ -230,8 +229,7 @@ def _planned(piece: _Piece) -> PlannedWindow:
     return PlannedWindow(piece.window, piece.lines, piece.counted_at)
 
 
-# ── answers
-# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- answers ---
 
 
 def _take_in(line: Iterable[_Piece], answers: dict[int, Answer], rules: Rules) -> Iterator[_Piece]:
@@ -275,8 +273,7 @@ def _parts(window: Window, count: int) -> Iterator[Window]:
         yield Window(start_s, end_s)
 
 
-# ── dividing what holds too much
-# ────────────────────────────────────────────────────────────────────────────────────
+# --- dividing what holds too much ---
 
 
 def _divide(line: Iterable[_Piece], rules: Rules) -> list[_Piece]:
@@ -317,8 +314,7 @@ def _at_boundaries(window: Window, rules: Rules) -> list[Window]:
     return [Window(start_s, end_s) for start_s, end_s in pairwise([*cuts, window.end_s])]
 
 
-# ── packing
-# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- packing ---
 
 
 def _pack(line: list[_Piece], rules: Rules) -> list[_Piece]:
@@ -399,8 +395,7 @@ def _refined(current: _Piece, piece: _Piece, rules: Rules) -> list[_Piece]:
     ]
 
 
-# ── asking
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- asking ---
 
 
 def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, next_job, room_for_creates
@@ -21,25 +20,18 @@ from orchestrator.core.model import (
     LIVE_STATES,
     OUTSTANDING_STATES,
     Fault,
-    RemoteTask,
     Slice,
     SliceState,
     remote_name,
 )
-from orchestrator.core.walk import Doubt
-from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.context import Room
+from orchestrator.engine.desk import Desk
+from orchestrator.engine.errands import Deleted, Errands
 from orchestrator.engine.faults import fault_of
-from orchestrator.engine.recovery import Resolver
-from orchestrator.engine.stages import settle
-from orchestrator.engine.stages.submit import submit
-from orchestrator.engine.stages.transfer import fetch
-from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["Desk", "Driver"]
-
-Order = TypeVar("Order", bound=ev.Instruction)
+__all__ = ["Driver"]
 
 BATCH = 256
 CREATES_GRACE_S = 10.0
@@ -55,48 +47,7 @@ class PlannedBatch:
     committed: asyncio.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A remote task of ours was deleted at the service."""
-
-    task: RemoteTask
-
-
 Item = ev.Event | PlannedBatch | Deleted
-
-
-@dataclass(slots=True)
-class Desk:
-    """What the driver keeps per job."""
-
-    context: JobContext
-    watcher: Watcher
-    resolver: Resolver
-    outstanding: int = 0
-    planning: bool = False
-    stopped: Fault | None = None
-    padded: bool = False
-    """Some slice needed a margin at its ends; the next ones get it at once."""
-    fresh: bool = True
-    """Planned slices may have appeared since the manifest was last asked."""
-    due_at: float | None = None
-    created: int = 0
-    fetched_bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Work:
-    """Coroutines under way, by what a drain does with them."""
-
-    creates: set[asyncio.Task[None]] = field(default_factory=set)
-    publishes: set[asyncio.Task[None]] = field(default_factory=set)
-    others: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.creates or self.publishes or self.others)
-
-    def all(self) -> set[asyncio.Task[None]]:
-        return self.creates | self.publishes | self.others
 
 
 class Driver:
@@ -110,15 +61,14 @@ class Driver:
         self._inbox: deque[Item] = deque()
         self._batch: list[Item] = []
         self._arrived = asyncio.Event()
-        self._work = _Work()
+        self._errands = Errands(self._desks, room, post=self.post, ended=self._errand_ended)
         self._fetching: set[str] = set()
         self._parked: set[str] = set()
         self._crash: BaseException | None = None
         self.fault: Fault | None = None
         """What made the whole run stop, if anything did."""
 
-    # ── what others call
-    # ────────────────────────────────────────────────────────────────────────────────────────────
+    # --- what others call ---
 
     def post(self, item: Item) -> None:
         """Hand in one event; safe from any coroutine of this loop."""
@@ -173,16 +123,16 @@ class Driver:
             self.fault = self.fault or fault_of(error)
             await self._report_unsaved()
         finally:
-            for task in (*watchers, stop, *self._work.all()):
+            for task in (*watchers, stop):
                 task.cancel()
-            await asyncio.gather(*watchers, stop, *self._work.all(), return_exceptions=True)
+            await asyncio.gather(*watchers, stop, return_exceptions=True)
+            await self._errands.close()
             for desk in self._distinct("resolver"):
                 await desk.resolver.close()
         if self._crash is not None:
             raise self._crash
 
-    # ── the loop
-    # ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # --- the loop ---
 
     def _draining(self) -> bool:
         return self.fault is not None or self._room.stop.is_set()
@@ -190,7 +140,7 @@ class Driver:
     async def _finished(self) -> bool:
         if self._draining() or self._crash is not None:
             return True
-        if self._inbox or self._work or any(desk.planning for desk in self._desks.values()):
+        if self._inbox or self._errands or any(desk.planning for desk in self._desks.values()):
             return False
         if any(id_ not in self._parked for id_ in self._live):
             return False
@@ -246,7 +196,7 @@ class Driver:
                 item.committed.set()
         for before, after, event in transaction.told:
             self._room.observer.changed(before, after, event)
-        self._dispatch(transaction.orders)
+        self._act(transaction.orders)
 
     def _apply(self, item: Item, transaction: Transaction, now: float) -> None:
         if isinstance(item, PlannedBatch):
@@ -300,8 +250,32 @@ class Driver:
             if slice_.state in OUTSTANDING_STATES:
                 self._desks[slice_.job].outstanding += 1
 
-    # ── admission
-    # ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def _act(self, orders: Sequence[ev.Instruction]) -> None:
+        """After the commit. A drain begins nothing more: the next run finds every intent and resumes it."""
+        begun: list[ev.Instruction] = []
+        for order in orders:
+            match order:
+                case ev.StopRun():
+                    self.stop(order.fault)
+                case ev.StopJob():
+                    self.stop_job(order.job, order.fault)
+                case ev.Fetch():
+                    self._fetching.add(order.slice.id)
+                    begun.append(order)
+                case ev.Recount():
+                    self._fetching.discard(order.slice.id)
+                    begun.append(order)
+                case _:
+                    begun.append(order)
+        if not self._draining():
+            self._errands.carry_out(begun)
+
+    def _errand_ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._crash = self._crash or error
+        self._arrived.set()
+
+    # --- admission ---
 
     def _create_room(self) -> int:
         live = self._live.values()
@@ -373,103 +347,7 @@ class Driver:
                 self._fetching.add(slice_.id)
                 self.post(ev.TransferAdmitted(slice_.id, slice_.task.number))
 
-    # ── dispatch
-    # ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _dispatch(self, orders: Sequence[ev.Instruction]) -> None:
-        publishes: dict[str, list[ev.Publish]] = {}
-        for order in orders:
-            if isinstance(order, ev.StopRun):
-                self.stop(order.fault)
-            elif isinstance(order, ev.StopJob):
-                self.stop_job(order.job, order.fault)
-            elif self._draining():
-                continue
-            elif isinstance(order, ev.Publish):
-                publishes.setdefault(order.slice.job, []).append(order)
-            else:
-                self._carry_out(order)
-        for job, batch in publishes.items():
-            self._spawn(self._publish(batch, self._desks[job].context), self._work.publishes)
-
-    def _carry_out(self, order: ev.Instruction) -> None:
-        room = self._room
-        match order:
-            case ev.Submit():
-                self._spawn(self._answer(submit, order, self._context(order.slice)), self._work.creates)
-            case ev.Resolve():
-                desk = self._desks[order.slice.job]
-                doubt = Doubt(order.slice.id, order.task, desk.context.job.identity)
-                self._spawn(self._resolve(desk, doubt), self._work.others)
-            case ev.Watch():
-                desk = self._desks[order.slice.job]
-                job = desk.context.job
-                desk.watcher.watch(
-                    order.slice,
-                    order.task,
-                    logstore=job.identity.logstore,
-                    give_up_after_s=job.give_up_after_s,
-                )
-            case ev.Unwatch():
-                self._desks[order.task.job].watcher.unwatch(order.task.number)
-            case ev.Fetch():
-                self._fetching.add(order.slice.id)
-                self._spawn(self._answer(fetch, order, self._context(order.slice)), self._work.others)
-            case ev.Recount():
-                self._fetching.discard(order.slice.id)
-                self._spawn(
-                    self._answer(settle.recount, order, self._context(order.slice)), self._work.others
-                )
-            case ev.DeleteRemote():
-                self._spawn(self._delete(order), self._work.others)
-            case ev.DiscardStaged():
-                self._spawn(settle.discard(order, self._desks[order.job].context, room), self._work.others)
-            case ev.Publish() | ev.StopJob() | ev.StopRun():
-                raise AssertionError(f"{order} is dispatched elsewhere")
-
-    def _context(self, slice_: Slice) -> JobContext:
-        return self._desks[slice_.job].context
-
-    async def _answer(
-        self,
-        stage: Callable[[Order, JobContext, Room], Awaitable[ev.Event]],
-        order: Order,
-        context: JobContext,
-    ) -> None:
-        self.post(await stage(order, context, self._room))
-
-    async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
-        for event in await settle.publish(batch, context, self._room):
-            self.post(event)
-
-    async def _resolve(self, desk: Desk, doubt: Doubt) -> None:
-        self.post(await desk.resolver.resolve(doubt))
-
-    async def _delete(self, order: ev.DeleteRemote) -> None:
-        """Best effort: what could not be deleted stays known as ours and undeleted."""
-        if not order.task.uuid:
-            return
-        try:
-            await self._desks[order.task.job].resolver.delete(order.task.uuid)
-        except OrchestratorError as error:
-            self._room.observer.noted("delete.failed", uuid=order.task.uuid, error=str(error)[:200])
-        else:
-            self.post(Deleted(order.task))
-
-    def _spawn(self, work: Coroutine[Any, Any, None], kind: set[asyncio.Task[None]]) -> None:
-        task = asyncio.create_task(work)
-        kind.add(task)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            kind.discard(task)
-            self._arrived.set()
-            if not task.cancelled() and task.exception() is not None:
-                self._crash = self._crash or task.exception()
-
-        task.add_done_callback(ended)
-
-    # ── ends
-    # ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # --- ends ---
 
     def _distinct(self, part: str) -> list[Desk]:
         """One desk per shared watcher or resolver."""
@@ -495,13 +373,9 @@ class Driver:
         self._room.observer.noted(
             "run.draining", reason=self._room.stop.reason or (self.fault.code if self.fault else "")
         )
-        for task in tuple(self._work.others):
-            task.cancel()
         if self._crash is not None:
             return
-        under_way = self._work.creates | self._work.publishes
-        if under_way:
-            await asyncio.wait(under_way, timeout=CREATES_GRACE_S)
+        await self._errands.let_go(grace_s=CREATES_GRACE_S)
         if self.fault is not None and self.fault.code in ("manifest_damaged", "manifest_too_new"):
             return
         while self._inbox:
@@ -510,8 +384,7 @@ class Driver:
     async def _report_unsaved(self) -> None:
         """The manifest could not be written: say which uuids it does not hold, so that nothing at the service
         is lost."""
-        if self._work.creates:
-            await asyncio.wait(self._work.creates, timeout=CREATES_GRACE_S)
+        await self._errands.let_go(grace_s=CREATES_GRACE_S)
         for item in (*self._batch, *self._inbox):
             if isinstance(item, ev.Created):
                 self._room.observer.noted("manifest.unsaved", uuid=item.uuid, slice=item.slice_id)

@@ -12,7 +12,8 @@ from orchestrator.core.report import JobReport, Report
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.audit import covered_of, gaps_of
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.engine.driver import Desk, Driver
+from orchestrator.engine.desk import Desk
+from orchestrator.engine.driver import Driver
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.plan import planned_slices
 from orchestrator.engine.recovery import Resolver

@@ -171,8 +171,7 @@ class Episode:
             attempts=setting.attempts,
         )
 
-    # ── truth
-    # ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # --- truth ---
 
     def archived(self) -> Counter[bytes]:
         """Every row that stands under a final name, as a multiset."""

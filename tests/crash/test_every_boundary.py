@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core import lifecycle
 from orchestrator.core import events as ev
+from orchestrator.core import lifecycle
 from orchestrator.core.model import Slice
 from orchestrator.testing.episode import Episode, Setting
 
@@ -82,7 +82,7 @@ def test_a_death_at_any_boundary_loses_nothing_and_repeats_nothing(
 
 
 def _submit_again(slice_: Slice, event: ev.Resumed, now: float, rules: lifecycle.Rules) -> ev.Step:
-    step = lifecycle._resumed(slice_, event, now, rules)  # noqa: SLF001  the breakage replaces exactly this row
+    step = lifecycle._resumed(slice_, event, now, rules)
     assert slice_.task is not None
     return ev.Step(slice_, (ev.Submit(slice_, slice_.task),)) if step.instructions else step
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from orchestrator.errors import BrokenBody, DiskFull, ServiceFault, StorageError
 from orchestrator.testing.boundary import FaultPlan, SimulatedCrash
 from orchestrator.testing.loop import VirtualTime, run_virtual
 from tests.unit.dataplane_kit import (
+    START_S,
     Server,
     fetched,
     gzipped,
@@ -303,6 +305,59 @@ def test_bandwidth_is_a_ceiling(tmp_path: Path) -> None:
     assert run_virtual(once) == pytest.approx(len(BODY) / 100_000, rel=0.01)
 
 
+def test_a_transfer_cancelled_while_converting_goes_on_from_what_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real threads: no thread is at work on the files once the cancellation is through, and nothing is
+    fetched again."""
+    monkeypatch.setattr(transfer_module, "_WORTH_MARKING_BYTES", 1)
+    monkeypatch.setattr(transfer_module, "_STEP_BYTES", 1)
+    monkeypatch.setattr(inflow, "RECORD_BYTES", 64 << 20)  # the one record is that all was fetched
+    source = server(gzipped(BODY * 20))
+    asked = ticket(tmp_path, output=Output.JSONL, compression=Compression.GZIP, limit=10**9)
+
+    class Cancels:
+        def __init__(self) -> None:
+            self.task: asyncio.Task[Receipt | LinkExpired] | None = None
+
+        def reached(self, name: str) -> None:
+            if name == "transfer.offset_recorded" and self.task is not None:
+                asyncio.get_running_loop().call_later(0.02, self.task.cancel)
+
+    async def once() -> None:
+        boundary = Cancels()
+        plane = InlineDataPlane(source, boundary=boundary)
+        boundary.task = asyncio.ensure_future(plane.transfer(asked))
+        with pytest.raises(asyncio.CancelledError):
+            await boundary.task
+        before = staging_names(tmp_path)
+        await plane.close()
+        assert staging_names(tmp_path) == before
+        assert not any(name.endswith(".staged") for name in before)
+
+    asyncio.run(once())
+    receipt = fetched(source, asked)
+    assert len(source.opens) == 1
+    assert receipt.stored_rows == 100_000
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file many times the size of all blocks together passes in a few of them, also when it is
+    rewritten."""
+    monkeypatch.setattr(inflow, "BLOCK_BYTES", 2 << 20)
+    monkeypatch.setattr(inflow, "RECORD_BYTES", 64 << 20)
+    line = b'{"@timestamp":%d,"@raw":"%s"}\n' % (START_S * 1000, b"x" * 1000)
+    body = line * (60 * 1024)
+    for number, output in enumerate((Output.RAW, Output.JSONL)):
+        asked = ticket(tmp_path, attempt_key=f"k-{number}", output=output, compression=Compression.ZSTD)
+        tracemalloc.start()
+        try:
+            assert fetched(Server(body, chunk_bytes=1 << 18), asked).stored_rows == 60 * 1024
+            assert tracemalloc.get_traced_memory()[1] < 24 << 20
+        finally:
+            tracemalloc.stop()
+
+
 # --- disk ---------------------------------------------------------------------------------------------------
 # ----------
 
@@ -330,6 +385,27 @@ def test_transfers_side_by_side_do_not_promise_the_same_room_twice(tmp_path: Pat
         await plane.close()
 
     run_virtual(once)
+
+
+def test_a_disk_that_others_fill_stops_the_fetch_at_the_next_record(tmp_path: Path) -> None:
+    """The reserve is looked after while a file comes in, not only before; what was recorded is kept."""
+    source = server()
+    free = [10**9]
+    source.pause_at = 100_000
+
+    async def once(_: VirtualTime) -> None:
+        plane = InlineDataPlane(source, disk_free=lambda path: free[0])
+        task = asyncio.ensure_future(plane.transfer(ticket(tmp_path, disk_reserve_bytes=1000)))
+        await source.paused.wait()
+        free[0] = 999
+        source.go.set()
+        with pytest.raises(DiskFull):
+            await task
+        await plane.close()
+
+    run_virtual(once)
+    assert source.sent < len(BODY)
+    assert fetched(source, ticket(tmp_path)).wire_bytes == len(BODY)
 
 
 @pytest.mark.parametrize("after", [1, 3, 12])

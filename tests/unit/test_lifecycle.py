@@ -5,19 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.lifecycle_cases import (
-    ID,
-    JOB,
-    NOW,
-    RULES,
-    WINDOW,
-    fault,
-    observed,
-    receipt,
-    slice_,
-    status,
-    task,
-)
 
 from orchestrator.core import events as ev
 from orchestrator.core.lifecycle import (
@@ -32,6 +19,19 @@ from orchestrator.core.model import LIVE_STATES, Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_REFETCHES, MAX_THROTTLED
 from orchestrator.core.window import Window
+from tests.unit.lifecycle_cases import (
+    ID,
+    JOB,
+    NOW,
+    RULES,
+    WINDOW,
+    fault,
+    observed,
+    receipt,
+    slice_,
+    status,
+    task,
+)
 
 S = SliceState
 
@@ -51,8 +51,7 @@ def admitted(before: Slice, number: int = 1) -> Slice:
     return go(before, ev.Admitted(ID, number, f"o-x-{number}")).slice
 
 
-# ── creating
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- creating ---
 
 
 def test_an_admitted_slice_has_an_intent_before_anything_is_sent() -> None:
@@ -169,8 +168,7 @@ def test_what_cannot_be_resolved_or_watched_in_this_run_is_parked() -> None:
     assert (refused.slice.state, refused.parked, kinds(refused)) == (S.RUNNING, True, ["Unwatch", "StopJob"])
 
 
-# ── watching
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- watching ---
 
 
 @pytest.mark.parametrize(
@@ -214,8 +212,7 @@ def test_a_failed_or_expired_remote_task_is_deleted_and_a_new_one_asked_for() ->
     assert (stuck.slice.reason, kinds(stuck)) == (Reason.NOT_FINISHED, ["Unwatch", "DeleteRemote"])
 
 
-# ── transferring
-# ────────────────────────────────────────────────────────────────────────────────────────────────────
+# --- transferring ---
 
 
 def staged(before: Slice, **changes: object) -> ev.Step:
@@ -368,8 +365,7 @@ def test_transfer_faults_are_answered_by_whose_fault_they_are() -> None:
     assert (anew.slice.state, kinds(anew)) == (S.PLANNED, ["DeleteRemote"])
 
 
-# ── settling, ends, beginnings
-# ──────────────────────────────────────────────────────────────────────────────────────
+# --- settling, ends, beginnings ---
 
 
 def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
@@ -430,8 +426,7 @@ def test_a_damaged_window_is_no_longer_covered() -> None:
     assert (step.slice.state, step.slice.reason, step.uncovered) == (S.FAILED, Reason.DAMAGED, WINDOW)
 
 
-# ── the table itself
-# ────────────────────────────────────────────────────────────────────────────────────────────────
+# --- the table itself ---
 
 
 def test_an_event_without_a_row_or_of_another_remote_task_changes_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_window_algebra_is_set_algebra_on_seconds(left: list[Window], right: lis
     ):
         assert members(result) == expected
         assert seconds(result) == len(expected)
-        assert all(a.end_s < b.start_s for a, b in zip(result, result[1:], strict=False))
+        assert all(a.end_s < b.start_s for a, b in pairwise(result))
 
 
 def test_a_window_is_never_empty_and_splits_only_inside() -> None:

@@ -1,0 +1,31 @@
+"""What a run keeps per job while it lasts: its context, who watches and looks for it, and how it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.core.model import Fault
+from orchestrator.engine.context import JobContext
+from orchestrator.engine.recovery import Resolver
+from orchestrator.engine.stages.watch import Watcher
+
+__all__ = ["Desk"]
+
+
+@dataclass(slots=True)
+class Desk:
+    """What the driver keeps per job."""
+
+    context: JobContext
+    watcher: Watcher
+    resolver: Resolver
+    outstanding: int = 0
+    planning: bool = False
+    stopped: Fault | None = None
+    padded: bool = False
+    """Some slice needed a margin at its ends; the next ones get it at once."""
+    fresh: bool = True
+    """Planned slices may have appeared since the manifest was last asked."""
+    due_at: float | None = None
+    created: int = 0
+    fetched_bytes: int = 0

@@ -1,0 +1,154 @@
+"""Who carries out what was ordered? Instructions become coroutines of the stages, and their answers events.
+
+Nothing is decided here. What is under way is kept in three groups, because a drain treats them differently:
+creates and publishes are waited for, since their effect may already stand; everything else can be begun anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.core import events as ev
+from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.core.walk import Doubt
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.desk import Desk
+from orchestrator.engine.stages import settle
+from orchestrator.engine.stages.submit import submit
+from orchestrator.engine.stages.transfer import fetch
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["Deleted", "Errands"]
+
+Order = TypeVar("Order", bound=ev.Instruction)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A remote task of ours was deleted at the service."""
+
+    task: RemoteTask
+
+
+class Errands:
+    """Carries out instructions; ``post`` takes the answers, ``ended`` is called when one is done, with the
+    error when it was a defect."""
+
+    def __init__(
+        self,
+        desks: Mapping[str, Desk],
+        room: Room,
+        *,
+        post: Callable[[ev.Event | Deleted], None],
+        ended: Callable[[BaseException | None], None],
+    ) -> None:
+        self._desks = desks
+        self._room = room
+        self._post = post
+        self._ended = ended
+        self._creates: set[asyncio.Task[None]] = set()
+        self._publishes: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._creates or self._publishes or self._others)
+
+    def carry_out(self, orders: Sequence[ev.Instruction]) -> None:
+        """Begin all of them; those of one job that publish go together."""
+        publishes: dict[str, list[ev.Publish]] = {}
+        for order in orders:
+            if isinstance(order, ev.Publish):
+                publishes.setdefault(order.slice.job, []).append(order)
+            else:
+                self._begin(order)
+        for job, batch in publishes.items():
+            self._spawn(self._publish(batch, self._desks[job].context), self._publishes)
+
+    async def let_go(self, *, grace_s: float) -> None:
+        """Cancel what can be begun anew, and wait up to ``grace_s`` for effects that may already stand."""
+        for task in tuple(self._others):
+            task.cancel()
+        under_way = self._creates | self._publishes
+        if under_way:
+            await asyncio.wait(under_way, timeout=grace_s)
+
+    async def close(self) -> None:
+        """Cancel everything and wait until it has ended."""
+        left = self._creates | self._publishes | self._others
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _begin(self, order: ev.Instruction) -> None:
+        match order:
+            case ev.Submit():
+                self._spawn(self._answer(submit, order, self._context(order.slice)), self._creates)
+            case ev.Fetch():
+                self._spawn(self._answer(fetch, order, self._context(order.slice)), self._others)
+            case ev.Recount():
+                self._spawn(self._answer(settle.recount, order, self._context(order.slice)), self._others)
+            case ev.Resolve():
+                self._spawn(self._resolve(order), self._others)
+            case ev.Watch():
+                self._watch(order)
+            case ev.Unwatch():
+                self._desks[order.task.job].watcher.unwatch(order.task.number)
+            case ev.DeleteRemote():
+                self._spawn(self._delete(order), self._others)
+            case ev.DiscardStaged():
+                context = self._desks[order.job].context
+                self._spawn(settle.discard(order, context, self._room), self._others)
+            case ev.Publish() | ev.StopJob() | ev.StopRun():
+                raise AssertionError(f"{type(order).__name__} is not begun here")
+
+    def _context(self, slice_: Slice) -> JobContext:
+        return self._desks[slice_.job].context
+
+    def _watch(self, order: ev.Watch) -> None:
+        desk = self._desks[order.slice.job]
+        job = desk.context.job
+        desk.watcher.watch(
+            order.slice, order.task, logstore=job.identity.logstore, give_up_after_s=job.give_up_after_s
+        )
+
+    async def _answer(
+        self,
+        stage: Callable[[Order, JobContext, Room], Awaitable[ev.Event]],
+        order: Order,
+        context: JobContext,
+    ) -> None:
+        self._post(await stage(order, context, self._room))
+
+    async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
+        for event in await settle.publish(batch, context, self._room):
+            self._post(event)
+
+    async def _resolve(self, order: ev.Resolve) -> None:
+        desk = self._desks[order.slice.job]
+        doubt = Doubt(order.slice.id, order.task, desk.context.job.identity)
+        self._post(await desk.resolver.resolve(doubt))
+
+    async def _delete(self, order: ev.DeleteRemote) -> None:
+        """Best effort: what could not be deleted stays known as ours and undeleted."""
+        if not order.task.uuid:
+            return
+        try:
+            await self._desks[order.task.job].resolver.delete(order.task.uuid)
+        except OrchestratorError as error:
+            self._room.observer.noted("delete.failed", uuid=order.task.uuid, error=str(error)[:200])
+        else:
+            self._post(Deleted(order.task))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], group: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        group.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            group.discard(task)
+            self._ended(None if task.cancelled() else task.exception())
+
+        task.add_done_callback(ended)
