@@ -89,9 +89,11 @@ class JsonDater(Dater):
         self._field = field
         key = re.escape(json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         before = key + rb"\s*+:\s*+"
-        walk = rb"\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
+        walk = rb"^[ \t]*+\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
         self._flat = [re.compile(before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
-        self._walked = [re.compile(walk + before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
+        self._walked = [
+            re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in (_EPOCH, _ISO)
+        ]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
         self._leading = re.compile(rb"(\{\s*+" + before + rb'"?)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()

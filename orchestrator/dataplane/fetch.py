@@ -15,8 +15,8 @@ from functools import partial
 from typing import Final
 
 from orchestrator.core.model import Ticket
-from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run
-from orchestrator.dataplane.staging import PartFile
+from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
+from orchestrator.dataplane.staging import AppendFile
 from orchestrator.errors import BrokenBody, ServiceFault, Unreachable
 from orchestrator.ports.service import FileAnswer, FileSource
 
@@ -45,7 +45,7 @@ class Fetch:
         ticket: Ticket,
         source: FileSource,
         inflow: Inflow,
-        part: PartFile,
+        part: AppendFile,
         *,
         run: Run,
         admit: Callable[[int, int], None],
@@ -102,10 +102,10 @@ class Fetch:
             skip = await self._aligned(answer, asked)
             if answer.offset_bytes == 0 and not skip:
                 overlap = 0
-            expected = await self._run(partial(self._part.read, asked, overlap)) if overlap else b""
+            expected = await finished(self._run(partial(self._part.read, asked, overlap))) if overlap else b""
             total = inflow.progress.total_bytes
             coming = max(0, total - inflow.offset_bytes) if total is not None else 0
-            await self._run(partial(self._admit, inflow.offset_bytes, coming))
+            await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
             await self._receive(answer, skip, expected)
         await inflow.drain()
         if total is not None and inflow.offset_bytes < total:

@@ -15,11 +15,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from orchestrator.dataplane.staging import PartFile, Progress, StagingArea, storage_faults
+from orchestrator.dataplane.staging import AppendFile, Progress, StagingArea, storage_faults
 from orchestrator.errors import StorageError
 from orchestrator.ports.control import Boundary
 
-__all__ = ["BLOCK_BYTES", "RECORD_BYTES", "Inflow", "Intake", "Run"]
+__all__ = ["BLOCK_BYTES", "RECORD_BYTES", "Inflow", "Intake", "Run", "finished"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,18 @@ class Run(Protocol):
     def __call__(self, work: Callable[[], T], /) -> asyncio.Future[T]: ...
 
 
+async def finished(job: asyncio.Future[T]) -> T:
+    """The result of a job on the pool. Cancelled while it waits, it still waits for the job to end before it
+    gives way: whoever comes next must not meet a thread at work on the same files."""
+    try:
+        await asyncio.wait((job,))
+    except asyncio.CancelledError:
+        await asyncio.wait((job,))
+        job.exception()  # said to nobody: the cancellation is what the caller asked for
+        raise
+    return job.result()
+
+
 class Intake(Protocol):
     """Sees all wire bytes once, in order, on a pool thread; ``restart`` means from the first byte again."""
 
@@ -43,10 +55,18 @@ class Intake(Protocol):
 
 
 class Inflow:
-    """The block pipeline of one transfer. ``progress`` is what the sidecar shall say besides the offset."""
+    """The block pipeline of one transfer. ``progress`` is what the sidecar shall say besides the offset;
+    ``recorded`` is called on a pool thread each time an offset was, while more is coming, and may raise."""
 
     def __init__(
-        self, area: StagingArea, part: PartFile, intake: Intake, *, run: Run, boundary: Boundary
+        self,
+        area: StagingArea,
+        part: AppendFile,
+        intake: Intake,
+        *,
+        run: Run,
+        boundary: Boundary,
+        recorded: Callable[[Progress], None],
     ) -> None:
         self.progress = Progress()
         self.offset_bytes = 0
@@ -56,6 +76,7 @@ class Inflow:
         self._intake = intake
         self._run = run
         self._boundary = boundary
+        self._on_record = recorded
         self._sha = hashlib.sha256()
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -73,13 +94,12 @@ class Inflow:
         of it was good: all, or nothing."""
         self.progress = earlier
         size = earlier.offset_bytes
-        if not await self._run(partial(self._part.reopen, size)):
+        if not await finished(self._run(partial(self._part.reopen, size))):
             await self.restart()
             return
         while self.offset_bytes < size:
-            block = await self._run(
-                partial(self._part.read, self.offset_bytes, min(BLOCK_BYTES, size - self.offset_bytes))
-            )
+            wanted = min(BLOCK_BYTES, size - self.offset_bytes)
+            block = await finished(self._run(partial(self._part.read, self.offset_bytes, wanted)))
             await self._join()
             self.offset_bytes += len(block)
             self._jobs = (
@@ -99,7 +119,7 @@ class Inflow:
         self._sha = hashlib.sha256()
         self._intake.restart()
         self.progress = Progress(wire_bytes=self.progress.wire_bytes)
-        await self._run(self._part.cut)
+        await finished(self._run(self._part.cut))
 
     async def take(self, chunk: bytes) -> None:
         self._buffer.append(chunk)
@@ -125,7 +145,7 @@ class Inflow:
                 await asyncio.wait((job,))
                 job.exception()  # known to the caller, or no longer of interest
         tail, at = b"".join(self._buffer), self.offset_bytes - self._buffered
-        safe = await self._run(partial(self._close, tail, at, self.progress))
+        safe = await finished(self._run(partial(self._close, tail, at, self.progress)))
         if safe:
             self._boundary.reached("transfer.offset_recorded")
         return safe
@@ -168,7 +188,12 @@ class Inflow:
         if self.offset_bytes - self._buffered - self._recorded >= RECORD_BYTES:
             await self._join_recording()
             self._recorded = self.offset_bytes - self._buffered
-            self._recording = self._run(partial(self._record, self.progress))
+            self._recording = self._run(partial(self._record_and_tell, self.progress))
+
+    def _record_and_tell(self, progress: Progress) -> int:
+        safe = self._record(progress)
+        self._on_record(replace(progress, offset_bytes=safe))
+        return safe
 
     def _record(self, progress: Progress) -> int:
         safe = self._part.sync()

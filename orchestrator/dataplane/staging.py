@@ -28,7 +28,7 @@ from orchestrator.errors import DiskFull, StorageError, UsageError
 __all__ = [
     "FOLDER",
     "SUFFIXES",
-    "PartFile",
+    "AppendFile",
     "Progress",
     "StagingArea",
     "fdatasync",
@@ -189,14 +189,14 @@ def receipt_from_record(record: dict[str, Any]) -> Receipt:
     return Receipt(**{**record, "kept": None if kept is None else Window(**kept)})
 
 
-class PartFile:
-    """The wire bytes of one attempt. Calls come from pool threads: a lock keeps a late write from meeting a
-    closed file."""
+class AppendFile:
+    """A file that grows at its end: the part, or a draft. Calls come from pool threads: a lock keeps a late
+    write from meeting a closed file, or another file under the same number."""
 
-    def __init__(self, area: StagingArea) -> None:
+    def __init__(self, path: str) -> None:
         self.offset_bytes = 0
         """How many bytes are written, durable or not."""
-        self._area = area
+        self._path = path
         self._descriptor: int | None = None
         self._lock = threading.Lock()
 
@@ -205,18 +205,18 @@ class PartFile:
         return self._descriptor is not None
 
     def open(self, keep_bytes: int) -> None:
-        """Opens or creates the part, cut to ``keep_bytes``; an open one stays as it is."""
-        with self._lock, storage_faults(self._area.part):
+        """Opens or creates the file, cut to ``keep_bytes``; an open one stays as it is."""
+        with self._lock, storage_faults(self._path):
             if self._descriptor is None:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._descriptor = os.open(self._area.part, flags, 0o666)
+                self._descriptor = os.open(self._path, flags, 0o666)
                 self._cut(self._descriptor, keep_bytes)
 
     def reopen(self, keep_bytes: int) -> bool:
-        """Opens an existing part, cut to ``keep_bytes``; False when it is not there or shorter."""
-        with self._lock, storage_faults(self._area.part):
+        """Opens an existing file, cut to ``keep_bytes``; False when it is not there or shorter."""
+        with self._lock, storage_faults(self._path):
             try:
-                descriptor = os.open(self._area.part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 return False
             self._descriptor = descriptor
@@ -227,7 +227,7 @@ class PartFile:
 
     def cut(self) -> None:
         """Drops all content, if there is any."""
-        with self._lock, storage_faults(self._area.part):
+        with self._lock, storage_faults(self._path):
             self.offset_bytes = 0
             if self._descriptor is not None:
                 self._cut(self._descriptor, 0)
@@ -243,13 +243,13 @@ class PartFile:
         with self._lock:
             if self._descriptor is None or at != self.offset_bytes:
                 return False
-            with storage_faults(self._area.part):
+            with storage_faults(self._path):
                 write_all(self._descriptor, block)
             self.offset_bytes += len(block)
             return True
 
     def read(self, start: int, size_bytes: int) -> bytes:
-        with self._lock, storage_faults(self._area.part):
+        with self._lock, storage_faults(self._path):
             return os.pread(self._descriptor, size_bytes, start) if self._descriptor is not None else b""
 
     def sync(self) -> int:
@@ -261,7 +261,7 @@ class PartFile:
         if descriptor is None:
             return 0
         try:
-            with storage_faults(self._area.part):
+            with storage_faults(self._path):
                 fdatasync(descriptor)
         finally:
             os.close(descriptor)

@@ -24,20 +24,18 @@ from orchestrator.dataplane.convert import Form, Rewriting, stored_form
 from orchestrator.dataplane.decode import decoded
 from orchestrator.dataplane.disk import DiskBudget
 from orchestrator.dataplane.fetch import Fetch
-from orchestrator.dataplane.inflow import Inflow, Run
+from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
 from orchestrator.dataplane.sniff import Packing, Shape, packing_of
 from orchestrator.dataplane.staging import (
-    PartFile,
+    AppendFile,
     Progress,
     StagingArea,
-    fdatasync,
     receipt_from_record,
     receipt_to_record,
     storage_faults,
-    write_all,
 )
 from orchestrator.dataplane.survey import Survey
-from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError
+from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError, StorageError
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.service import FileSource
 
@@ -59,6 +57,9 @@ async def transfer(
     its receipt, the receipt is returned and nothing is fetched. Fault points: ``transfer.chunk``,
     ``transfer.offset_recorded``, ``transfer.staged``.
     """
+    stored_form(
+        ticket, Shape.JSON_LINES, (), rewritten=True
+    )  # refuses outputs not written here, before a byte is fetched
     work = _Transfer(ticket, source, run, boundary, disk)
     try:
         return await work.outcome()
@@ -109,13 +110,16 @@ class _Transfer:
         self._boundary = boundary
         self._disk = disk
         self._area = StagingArea.of(ticket)
-        self._part = PartFile(self._area)
+        self._part = AppendFile(self._area.part)
         self._glance = _Glance(ticket)
-        self._inflow = Inflow(self._area, self._part, self._glance, run=run, boundary=boundary)
+        self._draft = AppendFile(self._area.draft)
+        self._inflow = Inflow(
+            self._area, self._part, self._glance, run=run, boundary=boundary, recorded=self._renew_promise
+        )
         self._layers: list[Packing] = []
 
     async def outcome(self) -> Receipt | LinkExpired:
-        earlier = await self._run(self._earlier)
+        earlier = await finished(self._run(self._earlier))
         if isinstance(earlier, Receipt):
             return earlier
         try:
@@ -125,10 +129,11 @@ class _Transfer:
             return await self._stage()
         except IntegrityError:
             # These bytes are proven useless; a later call must not resume on them.
-            await self._run(self._forget)
+            await finished(self._run(self._forget))
             raise
         finally:
             self._part.close()
+            self._draft.close()
 
     def _forget(self) -> None:
         self._part.close()
@@ -147,10 +152,12 @@ class _Transfer:
             receipt = self._recorded_receipt(progress)
             if receipt is not None and self._stands(receipt):
                 return receipt
-            if progress.receipt is not None and not os.path.exists(area.part):
-                staged_is_wire = progress.sha256 and progress.receipt.get("stored_sha256") == progress.sha256
-                if staged_is_wire and os.path.exists(area.staged):
-                    os.replace(area.staged, area.part)
+            if (
+                progress.sha256
+                and not os.path.exists(area.part)
+                and _size(area.staged) == progress.offset_bytes
+            ):
+                os.replace(area.staged, area.part)  # the part was taken over; its digest will tell
         return replace(progress, receipt=None, fingerprint="")
 
     def _recorded_receipt(self, progress: Progress) -> Receipt | None:
@@ -194,12 +201,19 @@ class _Transfer:
             area.prepare()
         self._part.open(have)
 
+    def _renew_promise(self, progress: Progress) -> None:
+        """What is written needs no promise any more; and others may have filled the disk meanwhile."""
+        ticket, area = self._ticket, self._area
+        coming = max(0, (progress.total_bytes or 0) - progress.offset_bytes)
+        with storage_faults(area.folder):
+            self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
+
     # --- deciding and staging
     # -------------------------------------------------------------------------------------
 
     async def _stage(self) -> Receipt:
         ticket = self._ticket
-        survey = await self._run(self._glance.finish)
+        survey = await finished(self._run(self._glance.finish))
         if survey is None:
             survey = await self._surveyed(Survey(ticket))
         if survey.must_repeat:
@@ -211,7 +225,7 @@ class _Transfer:
             receipt = await self._staged(await self._surveyed(Survey(ticket, every_row=True)))
         if receipt is None:
             raise BrokenBody("the same bytes gave different rows: the staging area is not sound")
-        await self._run(partial(self._conclude, receipt))
+        await finished(self._run(partial(self._conclude, receipt)))
         self._boundary.reached("transfer.staged")
         return receipt
 
@@ -227,7 +241,8 @@ class _Transfer:
             if rewrites:
                 staged = await self._rewritten(form, verdict)
             else:
-                staged = await self._run(partial(self._taken_over, survey.rows))
+                await self._mark_whole()
+                staged = await finished(self._run(partial(self._taken_over, survey.rows)))
         receipt = self._receipt(survey, verdict, form, staged)
         return receipt if expected is None or receipt.stored_rows == expected else None
 
@@ -255,7 +270,7 @@ class _Transfer:
         self._inflow.progress = replace(
             self._inflow.progress, offset_bytes=size, total_bytes=size, sha256=self._inflow.sha256
         )
-        await self._run(self._save_whole)
+        await finished(self._run(self._save_whole))
         self._boundary.reached("transfer.offset_recorded")
 
     def _save_whole(self) -> None:
@@ -293,42 +308,41 @@ class _Transfer:
                         done += len(block)
             return True
 
-        while await self._run(step):
+        while await finished(self._run(step)):
             pass
 
     async def _rewritten(self, form: Form, verdict: Verdict) -> tuple[int, str, int]:
         """Writes the artifact; returns its size, digest and rows."""
         await self._mark_whole()
-        descriptor = await self._run(self._open_draft)
-        try:
-            rewriting = Rewriting(
-                self._ticket,
-                verdict.keep if verdict.clips else None,
-                form,
-                partial(self._write_draft, descriptor),
-            )
-            await self._pumped(decoded(self._area.part), rewriting)
-            await self._run(partial(self._finish_draft, descriptor, rewriting))
-        finally:
-            os.close(descriptor)
+        grows = bool(self._layers) or not form.packings
+        await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
+        rewriting = Rewriting(self._ticket, verdict.keep if verdict.clips else None, form, self._write_draft)
+        await self._pumped(decoded(self._area.part), rewriting)
+        await finished(self._run(partial(self._finish_draft, rewriting)))
         return rewriting.size_bytes, rewriting.sha256, rewriting.rows
 
-    def _open_draft(self) -> int:
+    def _open_draft(self, coming: int) -> None:
         ticket, area = self._ticket, self._area
         with storage_faults(area.draft):
-            self._disk.promise(ticket.attempt_key, area.folder, 0, ticket.disk_reserve_bytes)
-            return os.open(
-                area.draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-            )
+            self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
+        self._draft.close()
+        self._draft.open(0)
 
-    def _write_draft(self, descriptor: int, content: bytes) -> None:
-        with storage_faults(self._area.draft):
-            write_all(descriptor, content)
+    def _write_draft(self, content: bytes) -> None:
+        draft = self._draft
+        before = draft.offset_bytes
+        if not draft.append(content, before):
+            raise StorageError(f"{self._area.draft}: closed while it was written")
+        if before // RECORD_BYTES != draft.offset_bytes // RECORD_BYTES:
+            with storage_faults(self._area.draft):
+                ticket = self._ticket
+                self._disk.promise(ticket.attempt_key, self._area.folder, 0, ticket.disk_reserve_bytes)
 
-    def _finish_draft(self, descriptor: int, rewriting: Rewriting) -> None:
+    def _finish_draft(self, rewriting: Rewriting) -> None:
         rewriting.close()
+        self._draft.sync()
+        self._draft.close()
         with storage_faults(self._area.draft):
-            fdatasync(descriptor)
             os.replace(self._area.draft, self._area.staged)
 
     def _taken_over(self, rows: int) -> tuple[int, str, int]:
@@ -378,6 +392,13 @@ class _Transfer:
             )
             with suppress(FileNotFoundError):
                 os.unlink(area.part)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return None
 
 
 def _fingerprint(ticket: Ticket) -> str:
