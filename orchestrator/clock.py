@@ -20,7 +20,7 @@ class SystemRng:
     """Jitter from the ordinary generator, identifiers from the operating system."""
 
     def __init__(self) -> None:
-        self._jitter = random.Random()  # noqa: S311  jitter is no secret
+        self._jitter = random.Random()
 
     def random(self) -> float:
         return self._jitter.random()

@@ -36,8 +36,6 @@ class Outcome:
     deaths: int
     lost_rows: int
     extra_rows: int
-    undeclared: int
-    """Rows that are missing though no gap says so."""
     twins_alive: int
     over_ceiling: int
     why: str = ""
@@ -45,7 +43,7 @@ class Outcome:
     @property
     def kept(self) -> bool:
         return self.complete and not (
-            self.lost_rows or self.extra_rows or self.undeclared or self.twins_alive or self.over_ceiling
+            self.lost_rows or self.extra_rows or self.twins_alive or self.over_ceiling
         )
 
 
@@ -66,7 +64,7 @@ def play(seed: int, folder: Path | None = None) -> Outcome:
     try:
         return _judge(seed, whims.names, episode, _live_on(episode, whims.deaths))
     except Exception as error:  # noqa: BLE001  a seed that breaks is a finding among others, named with its seed
-        return Outcome(seed, whims.names, False, 0.0, 0, 0, 0, 0, 0, 0, f"{type(error).__name__}: {error}")
+        return Outcome(seed, whims.names, False, 0.0, 0, 0, 0, 0, 0, f"{type(error).__name__}: {error}")
 
 
 def _live_on(episode: Episode, deaths: Sequence[int]) -> Report | None:
@@ -98,7 +96,6 @@ def _judge(seed: int, names: tuple[str, ...], episode: Episode, report: Report |
         deaths=sum(life.crash is not None for life in episode.lives),
         lost_rows=lost.total() if complete else 0,
         extra_rows=extra.total(),
-        undeclared=0,
         twins_alive=len(witness.live_duplicate_names()),
         over_ceiling=over,
         why=why,
