@@ -20,7 +20,10 @@ class Desk:
     watcher: Watcher
     resolver: Resolver
     outstanding: int = 0
-    planning: bool = False
+    open: bool = False
+    """The service has answered for this job; before that nothing of it is admitted."""
+    under_way: int = 0
+    """Coroutines beside the driver that may still bring work: opening, planning, looking for strays."""
     stopped: Fault | None = None
     padded: bool = False
     """Some slice needed a margin at its ends; the next ones get it at once."""

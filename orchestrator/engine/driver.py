@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, next_job, room_for_creates
+from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import IllegalEvent, Rules, transition
 from orchestrator.core.model import (
     LIVE_STATES,
     OUTSTANDING_STATES,
     Fault,
+    RemoteTask,
     Slice,
     SliceState,
     remote_name,
@@ -28,10 +30,11 @@ from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.errands import Deleted, Errands
 from orchestrator.engine.faults import fault_of
+from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "Stray"]
 
 BATCH = 256
 CREATES_GRACE_S = 10.0
@@ -41,13 +44,22 @@ LONGEST_NAP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """New slices from the planner, planned or proven empty; ``committed`` is set once they are on disk."""
+    """New slices, planned, proven empty or ruled out, and a job to remember with them; ``committed`` is set
+    once they are on disk."""
 
     slices: tuple[Slice, ...]
     committed: asyncio.Event
+    job: Job | None = None
 
 
-Item = ev.Event | PlannedBatch | Deleted
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A remote task of ours that nothing is waiting for."""
+
+    task: RemoteTask
+
+
+Item = ev.Event | PlannedBatch | Deleted | Stray
 
 
 class Driver:
@@ -80,9 +92,9 @@ class Driver:
         self._live[slice_.id] = slice_
         self.post(event)
 
-    async def add_planned(self, slices: Sequence[Slice]) -> None:
-        """Commit new slices; returns when they are on disk."""
-        batch = PlannedBatch(tuple(slices), asyncio.Event())
+    async def add_planned(self, slices: Sequence[Slice], *, job: Job | None = None) -> None:
+        """Commit new slices, and ``job`` as known; returns when they are on disk."""
+        batch = PlannedBatch(tuple(slices), asyncio.Event(), job)
         self.post(batch)
         await batch.committed.wait()
 
@@ -98,8 +110,17 @@ class Driver:
             self._room.observer.noted("job.stopped", job=job, code=fault.code, message=fault.message)
         self._arrived.set()
 
-    def planning(self, job: str, active: bool) -> None:
-        self._desks[job].planning = active
+    def resolver_of(self, job: str) -> Resolver:
+        return self._desks[job].resolver
+
+    def open(self, job: str) -> None:
+        """The service answers for this job: its slices may be admitted."""
+        self._desks[job].open = True
+        self._arrived.set()
+
+    def working_on(self, job: str, by: int) -> None:
+        """Count one more (or less) coroutine beside the driver that may still bring work for the job."""
+        self._desks[job].under_way += by
         self._arrived.set()
 
     def crash(self, error: BaseException) -> None:
@@ -140,7 +161,7 @@ class Driver:
     async def _finished(self) -> bool:
         if self._draining() or self._crash is not None:
             return True
-        if self._inbox or self._errands or any(desk.planning for desk in self._desks.values()):
+        if self._inbox or self._errands or any(desk.under_way for desk in self._desks.values()):
             return False
         if any(id_ not in self._parked for id_ in self._live):
             return False
@@ -162,7 +183,7 @@ class Driver:
         ]
         if self._create_room() > 0:
             for desk in self._desks.values():
-                if desk.stopped is None:
+                if desk.open and desk.stopped is None:
                     desk.due_at = await self._room.manifest.next_due_at(desk.context.job.name)
                     dues += [] if desk.due_at is None else [desk.due_at]
         pause_s = min([LONGEST_NAP_S, *(due - now for due in dues)])
@@ -200,7 +221,11 @@ class Driver:
 
     def _apply(self, item: Item, transaction: Transaction, now: float) -> None:
         if isinstance(item, PlannedBatch):
-            transaction.plan(item.slices)
+            transaction.plan(item.slices, item.job)
+            return
+        if isinstance(item, Stray):
+            transaction.note_task(item.task)
+            transaction.orders.append(ev.DeleteRemote(item.task))
             return
         if isinstance(item, Deleted):
             transaction.note_task(replace(item.task, deleted=True))
@@ -294,7 +319,7 @@ class Driver:
         waiting: dict[str, deque[Slice]] = {}
         for name, desk in self._desks.items():
             due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
-            if room > 0 and due and desk.stopped is None:
+            if room > 0 and due and desk.open and desk.stopped is None:
                 found = await self._room.manifest.admissible(name, now, room + len(self._live))
                 waiting[name] = deque(s for s in found if s.id not in self._live)
                 desk.fresh, desk.due_at = False, None

@@ -7,11 +7,11 @@ because they would shift its pages.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import Fault, RemoteTaskStatus
+from orchestrator.core.model import Fault, RemoteTask, RemoteTaskStatus
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import (
     REACH_BACK_S,
@@ -88,6 +88,29 @@ class Resolver:
             return await pending.answer
         finally:
             self._pending.pop(doubt.task.number, None)
+
+    async def strays(self, doubted: Sequence[Doubt], known: Collection[str]) -> tuple[RemoteTask, ...]:
+        """Remote tasks of ours that came to light after their doubt was answered: a create executed late, or
+        listed late. ``known`` are the uuids the manifest has already. Best effort: a list that cannot be
+        walked shows none."""
+        if not doubted:
+            return ()
+        oldest_at = min(doubt.task.intent_at for doubt in doubted)
+        stores = {doubt.identity.logstore for doubt in doubted}
+        logstore = next(iter(stores)) if len(stores) == 1 else ""
+        try:
+            async with self._quiet:
+                walked = await self._walk(logstore, oldest_at + self._tasks.server_offset_s - REACH_BACK_S)
+        except ServiceError as error:
+            self._observer.noted("strays.walk_failed", error=str(error)[:200])
+            return ()
+        by_number = {doubt.task.number: doubt.task for doubt in doubted}
+        return tuple(
+            replace(by_number[number], uuid=status.uuid, state=status.state, created_at=status.created_at)
+            for number, statuses in found(doubted, walked).items()
+            for status in statuses
+            if status.uuid not in known
+        )
 
     async def delete(self, uuid: str) -> None:
         """Delete one remote task of ours, never while a walk is counting pages."""

@@ -13,7 +13,7 @@ from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.audit import covered_of, gaps_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
-from orchestrator.engine.driver import Driver
+from orchestrator.engine.driver import Driver, Stray
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.plan import planned_slices
 from orchestrator.engine.recovery import Resolver
@@ -21,13 +21,13 @@ from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
     check_identity,
+    doubted_lately,
     leftovers,
     missing_of,
     out_of_retention,
     retention_starts_at,
 )
-from orchestrator.errors import ExitCode, OrchestratorError
-from orchestrator.ports.store import Changes
+from orchestrator.errors import ExitCode, OrchestratorError, UsageError
 
 __all__ = ["run"]
 
@@ -57,13 +57,19 @@ async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> 
     driver: Driver | None = None
     try:
         driver = Driver(desks_of(contexts, room, desks), room, next_number=await room.manifest.next_number())
-        planners = await _open_all(contexts, room, driver, desks, refused)
+        openings = []
+        missing = await _take_up_all(contexts, room, driver, refused)
+        for context in contexts:
+            if context.job.name in missing:
+                driver.working_on(context.job.name, +1)
+                work = _begin(context, missing[context.job.name], room, driver, refused)
+                openings.append(asyncio.create_task(work))
         try:
             await driver.run()
         finally:
-            for task in planners:
+            for task in openings:
                 task.cancel()
-            await asyncio.gather(*planners, return_exceptions=True)
+            await asyncio.gather(*openings, return_exceptions=True)
         fault = driver.fault
     except OrchestratorError as error:
         fault = fault_of(error)
@@ -101,67 +107,66 @@ def desks_of(contexts: Sequence[JobContext], room: Room, desks: dict[str, Desk])
     return list(desks.values())
 
 
-async def _open_all(
-    contexts: Sequence[JobContext],
-    room: Room,
-    driver: Driver,
-    desks: dict[str, Desk],
-    refused: dict[str, Fault],
-) -> list[asyncio.Task[None]]:
-    """Take up every job; one that is refused at its first contact does not keep the others from running."""
-    planners: list[asyncio.Task[None]] = []
+async def _take_up_all(
+    contexts: Sequence[JobContext], room: Room, driver: Driver, refused: dict[str, Fault]
+) -> dict[str, WindowSet]:
+    """What earlier runs left of every job goes into memory before anything is admitted, so that the ceilings
+    count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look for
+    strays."""
+    missing: dict[str, WindowSet] = {}
     for context in contexts:
-        job = context.job
+        job, manifest = context.job, room.manifest
         if job.window is None:
             continue
         try:
-            missing = await _open(context, job.window, room, driver)
-        except OrchestratorError as error:
-            if error.exit_code == ExitCode.STORAGE:
-                raise
+            await check_identity(job, manifest)
+        except UsageError as error:
             refused[job.name] = fault_of(error)
             driver.stop_job(job.name, refused[job.name])
             continue
-        if missing:
-            driver.planning(job.name, active=True)
-            planners.append(asyncio.create_task(_plan(context, missing, room, driver)))
-    return planners
-
-
-async def _open(context: JobContext, window: Window, room: Room, driver: Driver) -> WindowSet:
-    job, manifest = context.job, room.manifest
-    await check_identity(job, manifest)
-    left = await leftovers(job, window, manifest)
-    missing = await missing_of(job, window, manifest, left.taken)
-    if not missing and not left.events:
-        return ()
-    starts_at = await retention_starts_at(context, room)
-    missing, gone = out_of_retention(job, missing, starts_at)
-    await manifest.commit(Changes(jobs=(job,), slices=gone))
-    for slice_, event in left.events:
-        driver.resume(slice_, event)
+        left = await leftovers(job, job.window, manifest)
+        lacking = await missing_of(job, job.window, manifest, left.taken)
+        for slice_, event in left.events:
+            driver.resume(slice_, event)
+        if lacking or left.taken:
+            missing[job.name] = lacking
+        elif (await doubted_lately(job, room))[0]:
+            missing[job.name] = ()
     return missing
 
 
-async def _plan(context: JobContext, missing: WindowSet, room: Room, driver: Driver) -> None:
-    """Plan what is missing and hand it over part by part; the first slices run before the last are
-    planned."""
-    name = context.job.name
+async def _begin(
+    context: JobContext, missing: WindowSet, room: Room, driver: Driver, refused: dict[str, Fault]
+) -> None:
+    """First contact, then the plan of what is missing, part by part: the first slices run before the last are
+    planned. At last look whether a doubt of the last day has come true after all."""
+    job = context.job
     try:
-        async for part in planned_slices(context, missing, room):
-            await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+        starts_at = await retention_starts_at(context, room) if missing else None
+        kept, gone = out_of_retention(job, missing, starts_at)
+        await driver.add_planned(gone, job=job)
+        driver.open(job.name)
+        if kept:
+            async for part in planned_slices(context, kept, room):
+                await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+        for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
+            driver.post(Stray(task))
     except OrchestratorError as error:
-        driver.stop_job(name, fault_of(error))
+        if error.exit_code == ExitCode.STORAGE:
+            driver.stop(fault_of(error))
+        else:
+            refused[job.name] = fault_of(error)
+            driver.stop_job(job.name, refused[job.name])
     except Exception as error:
         driver.crash(error)
         raise
     finally:
-        driver.planning(name, active=False)
+        driver.working_on(job.name, -1)
 
 
 async def _fresh(slice_: Slice, room: Room) -> Slice:
-    """A window may have been a slice before. One that was given up goes on under its id; one that ended
-    otherwise and is missing all the same gets the next generation."""
+    """A window may have been a slice before: it begins anew under the same id, and remembers which file of it
+    stands already."""
     known = await room.manifest.slice(slice_.id)
     if known is None:
         return slice_

@@ -9,6 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
@@ -18,6 +19,7 @@ from orchestrator.ports.store import ManifestReader
 __all__ = [
     "Leftovers",
     "check_identity",
+    "doubted_lately",
     "leftovers",
     "missing_of",
     "out_of_retention",
@@ -122,6 +124,22 @@ def _asks_more(job: Job, slice_: Slice) -> bool:
         and slice_.task is not None
         and slice_.task.limit < job.max_lines
     )
+
+
+async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], frozenset[str]]:
+    """Answered doubts of the last day whose name no create can bear again, and every uuid known for them."""
+    rows = [
+        task for task in await room.manifest.in_doubt_since(room.clock.now() - DAY_S) if task.job == job.name
+    ]
+    known = {task.number for task in rows if task.uuid}
+    doubts: dict[int, Doubt] = {}
+    for task in rows:
+        if task.number not in known:
+            slice_ = await room.manifest.slice(task.slice_id)
+            if slice_ is not None and slice_.task is not None and slice_.task.number == task.number:
+                continue  # may still be posted, or is being looked for
+        doubts[task.number] = Doubt(task.slice_id, task, job.identity)
+    return tuple(doubts.values()), frozenset(task.uuid for task in rows if task.uuid)
 
 
 async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: WindowSet) -> WindowSet:

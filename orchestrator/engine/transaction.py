@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.core import events as ev
+from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.ports.store import Changes, Covered, JournalEntry
 
@@ -23,6 +24,7 @@ class Transaction:
         self._covered: list[Covered] = []
         self._uncovered: list[Covered] = []
         self._journal: list[JournalEntry] = []
+        self._jobs: list[Job] = []
         self.orders: list[ev.Instruction] = []
         self.told: list[tuple[Slice | None, Slice, ev.Event | None]] = []
         self.parked: set[str] = set()
@@ -34,8 +36,10 @@ class Transaction:
     def slices(self) -> tuple[Slice, ...]:
         return tuple(self._slices.values())
 
-    def plan(self, slices: tuple[Slice, ...]) -> None:
-        """New slices; one that is born empty is covered at once."""
+    def plan(self, slices: tuple[Slice, ...], job: Job | None = None) -> None:
+        """New slices; one that is born empty is covered at once. ``job`` is remembered with its identity."""
+        if job is not None:
+            self._jobs.append(job)
         for slice_ in slices:
             self._slices[slice_.id] = slice_
             self.told.append((None, slice_, None))
@@ -78,6 +82,7 @@ class Transaction:
             covered=tuple(self._covered),
             uncovered=tuple(self._uncovered),
             journal=tuple(self._journal),
+            jobs=tuple(self._jobs),
         )
 
     def _note(self, slice_: Slice, event: str, **detail: str | float | None) -> None:
