@@ -19,12 +19,14 @@ density   = { kind = "uniform", rows_per_day = 3_000_000 }
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -32,6 +34,7 @@ from orchestrator.emulator.account import FOREVER_DAYS, Logstore
 from orchestrator.emulator.behaviour import Behaviour, BehaviourError
 from orchestrator.emulator.density import Uniform, density_from_dict
 from orchestrator.emulator.generated import GeneratedStore
+from orchestrator.emulator.log_lines import records_of_lines
 from orchestrator.emulator.record import Record
 from orchestrator.emulator.records import RecordStore
 from orchestrator.emulator.world import World
@@ -197,9 +200,36 @@ class _Reading:
 
 
 def loaded_store(path: Path, now_s: float) -> Logstore:
-    """A logstore of the file's records, named after the file."""
+    """A logstore of the file's records, named after the file: exported rows when its first line is one
+    (``records_of``), else the lines of a log file, dated by what they say (emulator/log_lines.py)."""
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in path.stem) or "loaded"
-    return Logstore(name, RecordStore(records_of(path)), created_at_s=now_s)
+    records = records_of(path) if _holds_rows(path) else _log_lines(path)
+    return Logstore(name, RecordStore(records), created_at_s=now_s)
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether the first line that is not blank is a row as ``run`` exports it, or there is none at all."""
+    with _opened(path) as file:
+        line = next((line for line in file if line.strip()), b"{}")
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(row, dict) and (not row or not row.keys().isdisjoint((*_TIME_KEYS, *_TEXT_KEYS)))
+
+
+def _log_lines(path: Path) -> list[Record]:
+    with _opened(path) as file:
+        return records_of_lines(file, modified_at_s=os.fstat(file.fileno()).st_mtime)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}", hint="name a file that can be read") from None
 
 
 def records_of(path: Path) -> Iterator[Record]:
@@ -209,13 +239,10 @@ def records_of(path: Path) -> Iterator[Record]:
     ``@raw`` or ``message``, the log stream in ``@stream`` or ``stream``; other plain values become fields.
     Raises UsageError naming the first line that is none.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _record(line, number, f"{path}:{number}")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}", hint="name a file of JSON lines") from None
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _record(line, number, f"{path}:{number}")
 
 
 def _record(line: bytes, seq: int, where: str) -> Record:

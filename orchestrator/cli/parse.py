@@ -419,7 +419,7 @@ def emulate(
         int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
     ] = 8700,
     load: Annotated[
-        str, typer.Option("--load", metavar="FILE", help="Serve these records (JSON lines), besides.")
+        str, typer.Option("--load", metavar="FILE", help="Serve a log file or exported rows, besides.")
     ] = "",
     world: Annotated[
         str, typer.Option("--world", metavar="FILE", help="Description of logstores and behaviour (TOML).")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.emulation import described_world, loaded_store, records_of, world_of
+from orchestrator.emulator.record import Arrangement
 from orchestrator.emulator.search import EVERYTHING
 from orchestrator.errors import UsageError
 
@@ -142,3 +143,20 @@ def test_a_loaded_store_does_not_hide_another(tmp_path: Path) -> None:
     write(tmp_path / "web-access.jsonl", json.dumps(ROWS[0]))
     with pytest.raises(UsageError, match="already"):
         world_of(load_path=str(tmp_path / "web-access.jsonl"), now_s=NOW_S)
+
+
+def test_a_log_file_is_loaded_line_by_line(tmp_path: Path) -> None:
+    """Lines that are no exported rows are records themselves, dated by what they say; no byte is lost."""
+    path = tmp_path / "app.log"
+    path.write_bytes(b"2026-01-14 00:00:01 na\xefve\n\n2026-01-14T00:00:02.5Z {\n{ more\n")
+    store = loaded_store(path, NOW_S)
+    found = store.source.matching(EVERYTHING, None, from_ms=0, visible_ms=int(NOW_S * 1000))
+    records = found.rows(0, int(NOW_S * 1000), 10, Arrangement()).records(0, 10)
+    assert [(record.at_ms, record.raw.encode("utf-8", "surrogateescape")) for record in records] == [
+        (1_768_348_801_000, b"2026-01-14 00:00:01 na\xefve"),
+        (1_768_348_801_000, b""),
+        (1_768_348_802_500, b"2026-01-14T00:00:02.5Z {"),
+        (1_768_348_802_500, b"{ more"),
+    ]
+    (tmp_path / "events.log").write_text('{"at": "2026-01-14T00:00:01Z", "text": "structured, but no row"}\n')
+    assert loaded_store(tmp_path / "events.log", NOW_S).source.streams == ("file",)
