@@ -281,12 +281,14 @@ def _listen_to_logging() -> Callable[[], None]:
 
 
 class LogObserver:
-    """What happens to slices, as log lines: every step at debug, faults and what leaves a gap as warnings."""
+    """What happens to slices, as log lines: faults and what leaves a gap as warnings, and every step at debug
+    when ``detailed``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, detailed: bool = True) -> None:
         import structlog
 
         self._log = structlog.get_logger()
+        self._detailed = detailed
 
     def changed(self, before: Slice | None, after: Slice, event: Event | None) -> None:
         fault: Fault | None = getattr(event, "fault", None)
@@ -294,13 +296,11 @@ class LogObserver:
             self._fault(after, fault)
         if before is not None and before.state == after.state:
             return
-        about = _about(after)
         if after.state == "failed":
-            self._log.warning("slice.failed", **about, reason=after.reason)
-        else:
-            self._log.debug(
-                f"slice.{after.state.value}", **about, event_name=type(event).__name__ if event else None
-            )
+            self._log.warning("slice.failed", **_about(after), reason=after.reason)
+        elif self._detailed:
+            step = type(event).__name__ if event else None
+            self._log.debug(f"slice.{after.state.value}", **_about(after), step=step)
 
     def noted(self, name: str, **detail: str | float | None) -> None:
         serious = any(word in name for word in ("failed", "unknown", "fault", "lost", "stopped", "unsaved"))

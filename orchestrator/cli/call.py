@@ -18,7 +18,7 @@ from orchestrator.cli.ending import Stage
 from orchestrator.cli.outfile import Outfile
 from orchestrator.core.job import JobFile
 from orchestrator.core.report import Gap
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, UsageError
 from orchestrator.ports.store import ManifestReader
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def gaps(stage: Stage) -> int:
 
 def manifest(stage: Stage, *, format: str, output: str) -> int:
     """Print the ledger in ``format``, to stdout or to the file ``output``."""
+    if stage.document and (output or format != "table"):
+        raise UsageError("--json goes with neither --format nor --output", hint="use --format jsonl -o FILE")
     job_file = chosen(stage)
     names = [job.name for job in job_file.jobs] if stage.asked.jobs else []
 

@@ -51,11 +51,14 @@ def check(stage: Stage) -> int:
         shown: core_job.JobFile = select(job_file, stage.asked.jobs, now_s=SystemClock().now())
     else:
         shown = job_file
+    hide = (
+        stage.redaction.own_words
+    )  # values that came from the environment, and nothing that only looks secret
     if stage.document:
         stage.document.put("path", job_file.path)
         stage.document.put("manifest", job_file.manifest)
-        stage.document.stream("jobs", (values.job_json(job) for job in shown.jobs))
+        stage.document.stream("jobs", (values.job_json(job, hide) for job in shown.jobs))
         stage.document.end(ExitCode.COMPLETE, complete=True)
     else:
-        results.show_check(stage.out, shown)
+        results.show_check(stage.out, shown, hide)
     return ExitCode.COMPLETE

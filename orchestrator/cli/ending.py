@@ -54,6 +54,8 @@ def ended(asked: Asked, command: Command) -> int:
     """Run ``command`` to its end, whatever that is, and give the exit code."""
     stage = Stage(asked)
     try:
+        if stage.report is not None:
+            stage.report.write("")  # a place that cannot be written is told now, not after hours of work
         code = command(stage)
         stage.out.flush()
         _keep_report(stage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.print import (
@@ -42,16 +42,18 @@ __all__ = [
 LEDGER_HEAD = ("job", "window (UTC)", "state", "attempt", "lines", "bytes", "evidence", "remote task", "file")
 
 
-def show_check(out: Stdout, job_file: JobFile) -> None:
-    """Every job with its resolved window, then the verdict on the file."""
+def show_check(out: Stdout, job_file: JobFile, hide: Callable[[str], str]) -> None:
+    """Every job with its resolved window, then the verdict on the file. ``hide`` masks what came from the
+    environment."""
     for job in job_file.jobs:
         identity = job.identity
         out.line(f"{job.name}{'' if job.enabled else '  (not enabled)'}")
         out.line(f"  window       {window_text(job.window, job.timezone)}")
         stream = f", log stream {identity.logstream}" if identity.logstream else ""
-        out.line(f"  from         {identity.project}/{identity.logstore}{stream} at {job.service.endpoint}")
-        out.line(f"  query        {identity.query}")
-        out.line(f"  to           {job.destination.url if job.destination else job.file_dir}")
+        place = f"{identity.project}/{identity.logstore}{stream} at {job.service.endpoint}"
+        out.line(f"  from         {hide(place)}")
+        out.line(f"  query        {hide(identity.query)}")
+        out.line(f"  to           {hide(job.destination.url if job.destination else job.file_dir)}")
     jobs = counted(len(job_file.jobs), "job")
     out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")
 

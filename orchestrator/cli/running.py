@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -26,10 +27,10 @@ from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
-from orchestrator.core.model import Fault
+from orchestrator.core.model import Fault, SliceState
 from orchestrator.core.report import Report
-from orchestrator.core.window import WindowSet
-from orchestrator.dashboard.progress import Progress
+from orchestrator.core.window import intersect, seconds
+from orchestrator.dashboard.progress import Held, Progress
 from orchestrator.engine.context import StopSignal
 from orchestrator.errors import ExitCode, Interrupted
 
@@ -89,7 +90,7 @@ async def _watched(
         tick=time.monotonic,
         requests=house.room.requests,
         redact=stage.redaction,
-        missing=await _missing(job_file, house),
+        held=await _held(job_file, house),
     )
     observers = outside.observer
     assert isinstance(observers, Observers)  # noqa: S101  ``logged`` made it
@@ -112,8 +113,18 @@ async def _watched(
     return report
 
 
-async def _missing(job_file: JobFile, house: House) -> dict[str, WindowSet]:
-    return {job.name: (await job_status(job, house.room.manifest)).missing for job in job_file.jobs}
+async def _held(job_file: JobFile, house: House) -> Held:
+    """What earlier runs left, all jobs together."""
+    manifest = house.room.manifest
+    slices: Counter[SliceState] = Counter()
+    lines = missing_s = in_slices_s = 0
+    for job in job_file.jobs:
+        status = await job_status(job, manifest)
+        slices.update(status.counts.slices)
+        lines += status.counts.lines
+        missing_s += seconds(status.missing)
+        in_slices_s += seconds(intersect(status.missing, await manifest.unfinished(job.name, job.window)))
+    return Held(slices, lines, missing_s, in_slices_s)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.document import FAMILIES, fault_value, iso_or_null
@@ -41,20 +42,21 @@ def window_json(window: Window | None) -> dict[str, str | None]:
     }
 
 
-def job_json(job: Job) -> dict[str, Any]:
-    """What ``check`` says of a job; ``not_due_from`` is where its settling margin begins."""
+def job_json(job: Job, hide: Callable[[str], str]) -> dict[str, Any]:
+    """What ``check`` says of a job; ``not_due_from`` is where its settling margin begins. ``hide`` masks what
+    came from the environment."""
     return {
         "job": job.name,
         **window_json(job.window),
         "not_due_from": iso_utc(job.due_until_s),
         "timezone": job.timezone,
-        "service": job.identity.service,
-        "endpoint": job.service.endpoint,
-        "project": job.identity.project,
-        "logstore": job.identity.logstore,
-        "logstream": job.identity.logstream,
-        "query": job.identity.query,
-        "destination": job.destination.url if job.destination else None,
+        "service": hide(job.identity.service),
+        "endpoint": hide(job.service.endpoint),
+        "project": hide(job.identity.project),
+        "logstore": hide(job.identity.logstore),
+        "logstream": hide(job.identity.logstream),
+        "query": hide(job.identity.query),
+        "destination": hide(job.destination.url) if job.destination else None,
         "enabled": job.enabled,
     }
 

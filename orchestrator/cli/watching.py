@@ -82,7 +82,7 @@ def logged(stage: Stage) -> Iterator[Outside]:
             environment=environment(),
             clock=clock,
             rng=SystemRng(),
-            observer=Observers(LogObserver()),
+            observer=Observers(LogObserver(detailed=asked.verbose)),
             remember_secrets=stage.redaction.add,
         )
     finally:

@@ -12,7 +12,7 @@ from tests.e2e.conftest import ORCHESTRATOR
 
 @pytest.mark.slow
 def test_the_demo_holds_and_can_be_repeated(tmp_path: Path) -> None:
-    """It kills an export between its first and last slice, resumes, verifies, and leaves files to go on with."""
+    """It kills an export between first and last slice, resumes, verifies, and leaves files to go on with."""
     folder = tmp_path / "demo"
     ended = subprocess.run(
         [*ORCHESTRATOR, "demo", str(folder)], capture_output=True, text=True, timeout=170, check=False

@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.core.events import TransferFailed
 from orchestrator.core.model import Fault, Receipt, Slice, SliceState
 from orchestrator.core.window import Window
-from orchestrator.dashboard.progress import Progress, Snapshot
+from orchestrator.dashboard.progress import Held, Progress, Snapshot
 from orchestrator.dashboard.terminal import TerminalView, amount, span, summary_lines
 
 RECEIPT = Receipt("", "jsonl", ".jsonl", 1000, "", 1000, "", 50, 0, 50, None, wire_bytes=1200)
@@ -28,8 +28,8 @@ class Ticks:
         return self.at
 
 
-def piece(number: int, expected: int | None = 100) -> Slice:
-    return Slice(f"{number:016x}", "web", "", Window(number * 60, number * 60 + 60), expected_lines=expected)
+def piece(number: int) -> Slice:
+    return Slice(f"{number:016x}", "web", "", Window(number * 60, number * 60 + 60))
 
 
 def finished(slice_: Slice) -> Slice:
@@ -51,7 +51,7 @@ def ticks() -> Ticks:
 
 @pytest.fixture
 def progress(ticks: Ticks) -> Progress:
-    return Progress(ticks, lambda: {"create": 3, "list": 4}, missing={"web": (Window(0, 240),)})
+    return Progress(ticks, lambda: {"create": 3, "list": 4}, held=Held(missing_s=240))
 
 
 def test_sums_follow_the_slices(progress: Progress) -> None:
@@ -82,26 +82,41 @@ def test_planning_ends_when_everything_missing_is_in_a_slice(progress: Progress)
     assert not progress.snapshot().planning
 
 
-def test_time_left_waits_for_evidence_and_then_goes_by_lines(progress: Progress, ticks: Ticks) -> None:
-    """After two slices of 50 lines in 10 s, 200 lines more take 20 s."""
+def test_time_left_waits_for_evidence_and_then_goes_by_slices(progress: Progress, ticks: Ticks) -> None:
+    """After two slices in 10 s, two slices more take 10 s."""
     for number in range(4):
         progress.changed(None, piece(number), None)
     ticks.at = 10.0
     progress.changed(piece(0), finished(piece(0)), None)
     assert progress.snapshot().time_left_s is None
     progress.changed(piece(1), finished(piece(1)), None)
-    assert progress.snapshot().time_left_s == pytest.approx(20.0)
+    assert progress.snapshot().time_left_s == pytest.approx(10.0)
+    for number in (2, 3):
+        progress.changed(piece(number), finished(piece(number)), None)
+    assert progress.snapshot().time_left_s == 0.0
 
 
-def test_time_left_goes_by_slices_when_lines_are_unknown(progress: Progress, ticks: Ticks) -> None:
-    """Without counts, slices are all there is to go by."""
-    for number in range(4):
-        progress.changed(None, piece(number, None), None)
+def test_earlier_runs_count_as_done_but_not_as_speed(ticks: Ticks) -> None:
+    """A resumed run begins where the last one stopped; its time left goes by its own pace."""
+    held = Held({SliceState.DONE: 6, SliceState.PLANNED: 3, SliceState.FAILED: 1}, 600, 240, 180)
+    progress = Progress(ticks, dict, held=held)
+    now = progress.snapshot()
+    assert (now.slices_done, now.slices_total, now.slices_failed, now.lines, now.planning) == (
+        6,
+        10,
+        1,
+        600,
+        True,
+    )
+    failed = replace(piece(9), state=SliceState.FAILED)
+    progress.changed(failed, replace(failed, state=SliceState.PLANNED), None)
     ticks.at = 10.0
     for number in range(2):
-        progress.changed(piece(number, None), finished(piece(number, None)), None)
-    assert progress.snapshot().time_left_s == pytest.approx(10.0)
-    assert progress.snapshot().lines_to_come is None
+        progress.changed(piece(number), finished(piece(number)), None)
+    now = progress.snapshot()
+    assert (now.slices_done, now.slices_total, now.slices_failed, now.planning) == (8, 10, 0, False)
+    assert now.lines_per_s == pytest.approx(10.0)
+    assert now.time_left_s == pytest.approx(10.0)
 
 
 def test_rates_are_those_of_the_last_minute(progress: Progress, ticks: Ticks) -> None:
@@ -125,9 +140,12 @@ def test_the_same_end_counts_once(progress: Progress) -> None:
 
 def test_replaced_slices_are_neither_done_nor_to_do(progress: Progress) -> None:
     """A slice that was cut is replaced by others and leaves the sums."""
-    progress.changed(None, piece(0), None)
+    for number in range(4):
+        progress.changed(None, piece(number), None)
+    progress.changed(None, replace(piece(5), window=Window(0, 30)), None)
+    progress.changed(None, replace(piece(6), window=Window(30, 60)), None)
     walk(progress, piece(0), SliceState.SUPERSEDED)
-    assert progress.snapshot().slices_total == 0
+    assert (progress.snapshot().slices_total, progress.snapshot().planning) == (5, False)
 
 
 def test_problems_are_shown_redacted_and_throttling_is_counted(ticks: Ticks) -> None:
@@ -165,7 +183,7 @@ def test_spans_have_two_units(duration_s: float, text: str) -> None:
     assert span(duration_s) == text
 
 
-SNAPSHOT = Snapshot(65.0, 3, 8, 1, False, 2, 1, 3_000_000, 500, 1e9, 1e4, 1e6, 40, 2.5, 7, 120.0, "it broke")
+SNAPSHOT = Snapshot(65.0, 3, 8, 1, False, 2, 1, 3_000_000, 1e9, 1e4, 1e6, 40, 2.5, 7, 120.0, "it broke")
 
 
 def test_every_fact_stands_in_the_view() -> None:
