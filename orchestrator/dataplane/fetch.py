@@ -100,7 +100,7 @@ class Fetch:
             self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
         ) as answer:
             skip = await self._aligned(answer, asked)
-            if answer.offset_bytes == 0 and not skip:
+            if skip or not inflow.offset_bytes:
                 overlap = 0
             expected = await finished(self._run(partial(self._part.read, asked, overlap))) if overlap else b""
             total = inflow.progress.total_bytes

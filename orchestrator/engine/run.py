@@ -111,8 +111,8 @@ async def _take_up_all(
     contexts: Sequence[JobContext], room: Room, driver: Driver, refused: dict[str, Fault]
 ) -> dict[str, WindowSet]:
     """What earlier runs left of every job goes into memory before anything is admitted, so that the ceilings
-    count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look for
-    strays."""
+    count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look
+    for strays."""
     missing: dict[str, WindowSet] = {}
     for context in contexts:
         job, manifest = context.job, room.manifest

@@ -185,6 +185,20 @@ def test_without_an_etag_the_last_bytes_are_compared(tmp_path: Path, same: bool,
         assert receipt.wire_bytes == len(BODY) + fetch.OVERLAP_BYTES
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_less_than_an_overlap_is_compared_from_the_first_byte(tmp_path: Path, same: bool) -> None:
+    """With less than 64 KiB in hand the whole file is asked for again and held against what is there; nothing is
+    glued together."""
+    source = server(etag="", says_length=False)
+    recorded = cancelled_at(source, tmp_path, 20_000)
+    assert 0 < recorded < fetch.OVERLAP_BYTES
+    if not same:
+        source.body = json_lines(rows(5_000, text="PUT /cart 201"))
+    receipt = fetched(source, ticket(tmp_path))
+    assert source.opens[1] == (0, "")
+    assert Path(receipt.staged_path).read_bytes() == source.body
+
+
 def test_a_file_of_another_length_starts_over(tmp_path: Path) -> None:
     """A rest that belongs to a file of another length is not glued to what we have."""
     source = server(etag="")
