@@ -17,6 +17,8 @@ __all__ = ["Arrangement", "Record", "RowStyle", "Rows", "iso_millis", "row_bytes
 FieldNames = Literal["query", "pull"]
 RecordTime = Literal["ms", "s", "us", "iso"]
 
+_CSV_LINE_END = "\r\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -117,8 +119,10 @@ def row_bytes(record: Record, style: RowStyle) -> bytes:
         sheet = io.StringIO()
         tags = dict(record.tags)
         columns = [tags.get(name, "") for name in style.tag_names]
-        csv.writer(sheet, lineterminator="").writerow([at, record.seq, record.stream, record.raw, *columns])
-        text = sheet.getvalue()
+        # Before Python 3.13 only the characters of the line terminator itself are quoted, so it must be named.
+        writer = csv.writer(sheet, lineterminator=_CSV_LINE_END)
+        writer.writerow([at, record.seq, record.stream, record.raw, *columns])
+        text = sheet.getvalue().removesuffix(_CSV_LINE_END)
     else:
         if style.names == "query":
             row = {"@timestamp": at, "@seq": record.seq, "@stream": record.stream, "@raw": record.raw}

@@ -154,6 +154,14 @@ def test_loaded_records_miss_no_column() -> None:
     assert [row[4:] for row in csv.reader(io.StringIO(text))] == [["INFO", ""], ["INFO", ""]]
 
 
+def test_line_ends_in_a_csv_cell_are_quoted() -> None:
+    """A text with line ends of any kind, and nothing else worth quoting, is one cell of one row."""
+    raws = ["one\ntwo", "one\rtwo", "one\r\ntwo", "\n", "", "ends with\n"]
+    text = all_bytes(body_of(loaded(*raws), "csv")).decode()
+    read = csv.DictReader(io.StringIO(text, newline=""))
+    assert [row["@raw"] for row in read] == raws
+
+
 def test_the_md5_is_that_of_the_bytes() -> None:
     """The digest an object store would show is the digest of what is served."""
     body = body_of(generated(100))
