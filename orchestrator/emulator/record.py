@@ -119,7 +119,7 @@ def row_bytes(record: Record, style: RowStyle) -> bytes:
         sheet = io.StringIO()
         tags = dict(record.tags)
         columns = [tags.get(name, "") for name in style.tag_names]
-        # Before Python 3.13 only the characters of the line terminator itself are quoted, so it must be named.
+        # Before Python 3.13 only characters of the line terminator itself are quoted, so it must be named.
         writer = csv.writer(sheet, lineterminator=_CSV_LINE_END)
         writer.writerow([at, record.seq, record.stream, record.raw, *columns])
         text = sheet.getvalue().removesuffix(_CSV_LINE_END)
