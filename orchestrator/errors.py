@@ -224,7 +224,7 @@ class Refused(ServiceError):
 class CredentialsError(OrchestratorError):
     code = "credentials"
     exit_code = ExitCode.REFUSED
-    disposition = Disposition.STOP
+    disposition = Disposition.REFUSE
     default_hint = (
         "set BCE_ACCESS_KEY_ID and BCE_SECRET_ACCESS_KEY, or name a source in [service] credentials"
     )

@@ -186,7 +186,7 @@ def fault_json(fault: Fault | None) -> dict[str, Any] | None:
     """A fault as the value of ``error``; None when there is none."""
     if fault is None:
         return None
-    return fault_value(fault.code, fault.message, hint_of(fault.code), fault.request_id)
+    return fault_value(fault.code, fault.message, fault.hint or hint_of(fault.code), fault.request_id)
 
 
 def report_error(report: Report) -> Fault | None:

@@ -320,7 +320,11 @@ def _recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> 
     if event.count == 0:
         return _empty(seen, task, Evidence.COUNT)
     if event.count is None and task.state == RemoteState.SUCCESS and task.written_rows == 0:
-        return _empty(seen, task, Evidence.ROWS_ONLY)
+        if seen.refetched:
+            return _empty(seen, task, Evidence.ROWS_ONLY)
+        # Nothing written and no file, or a file that has just expired: its state, asked once more, tells.
+        again = replace(seen, state=S.RUNNING, refetched=1, recounted_at=None)
+        return ev.Step(again, (ev.Watch(again, task),))
     return _again(seen, now, rules, Reason.ATTEMPTS_EXHAUSTED)
 
 
@@ -656,7 +660,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.READY, ev.Resumed): _row(_resumed, S.READY),
     (S.READY, ev.Dropped): _row(_dropped, S.ABANDONED),
     (S.TRANSFERRING, ev.Staged): _row(_staged, *_WEIGHED),
-    (S.TRANSFERRING, ev.Recounted): _row(_recounted, *_WEIGHED),
+    (S.TRANSFERRING, ev.Recounted): _row(_recounted, S.RUNNING, *_WEIGHED),
     (S.TRANSFERRING, ev.TransferFailed): _row(_transfer_failed, S.READY, S.TRANSFERRING, *_AGAIN),
     (S.TRANSFERRING, ev.Resumed): _row(_resumed, S.READY, S.TRANSFERRING),
     (S.TRANSFERRING, ev.Dropped): _row(_dropped, S.ABANDONED),

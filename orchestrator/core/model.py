@@ -107,6 +107,7 @@ class Fault:
     service_code: str = ""
     request_id: str = ""
     retry_after_s: float | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

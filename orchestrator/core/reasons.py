@@ -64,8 +64,8 @@ _TEXTS: dict[Reason, ReasonText] = {
     Reason.OVERFULL_SECOND: ReasonText(
         "one second holds more lines than one remote task may carry",
         False,
-        "raise max_lines or narrow `query` or `logstream`; or: "
-        "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason TEXT",
+        "raise max_lines if it is below 1,000,000, or export the streams apart with `logstream`, then: "
+        "orchestrator run {jobs}",
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
         "rows carry no readable time and no count agrees with them",
@@ -85,7 +85,7 @@ _TEXTS: dict[Reason, ReasonText] = {
     Reason.BEYOND_RETENTION: ReasonText(
         "older than the logstore keeps its records",
         False,
-        "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason TEXT",
+        "let `from` of job {job} begin no earlier than {to}; orchestrator check {jobs}",
     ),
     Reason.DAMAGED: ReasonText(
         "the stored file no longer agrees with the ledger", True, "orchestrator run {jobs}"
@@ -93,7 +93,7 @@ _TEXTS: dict[Reason, ReasonText] = {
     Reason.SOURCE_GONE: ReasonText(
         "damaged here and no longer at the service",
         False,
-        "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason TEXT",
+        "restore the file from a copy; orchestrator verify {jobs}",
     ),
     Reason.REPLACED: ReasonText("other slices took over the window", True, "orchestrator run {jobs}"),
 }

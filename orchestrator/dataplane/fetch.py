@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from orchestrator.core.model import Ticket
+from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
 from orchestrator.dataplane.staging import AppendFile
 from orchestrator.errors import BrokenBody, ServiceFault, Unreachable
@@ -48,6 +49,7 @@ class Fetch:
         part: AppendFile,
         *,
         run: Run,
+        bandwidth: Bandwidth,
         admit: Callable[[int, int], None],
     ) -> None:
         self._ticket = ticket
@@ -55,6 +57,7 @@ class Fetch:
         self._inflow = inflow
         self._part = part
         self._run = run
+        self._bandwidth = bandwidth
         self._admit = admit
 
     async def until_whole(self) -> None:
@@ -143,10 +146,9 @@ class Fetch:
         """Take the body: ``skip`` bytes are passed over, then ``expected`` must come, then what is new."""
         inflow = self._inflow
         total = inflow.progress.total_bytes
-        pace = _Pace(self._ticket.bandwidth_bytes_per_s)
         async for chunk in answer.chunks:
             inflow.progress = replace(inflow.progress, wire_bytes=inflow.progress.wire_bytes + len(chunk))
-            await pace.after(len(chunk))
+            await self._bandwidth.after(len(chunk), self._ticket.bandwidth_bytes_per_s)
             passed = min(skip, len(chunk))
             skip -= passed
             fresh = chunk[passed:]
@@ -162,22 +164,3 @@ class Fetch:
             await inflow.take(fresh)
         if skip or expected:
             raise Unreachable("the file ended inside the part that was fetched before")
-
-
-class _Pace:
-    """Keeps one answer below its share of the bandwidth by waiting after each chunk; None means no
-    ceiling."""
-
-    def __init__(self, bytes_per_s: float | None) -> None:
-        self._bytes_per_s = bytes_per_s
-        self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
-        self._received = 0
-
-    async def after(self, size_bytes: int) -> None:
-        if not self._bytes_per_s:
-            return
-        self._received += size_bytes
-        ahead_s = self._begun + self._received / self._bytes_per_s - self._loop.time()
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.disk import DiskBudget, free_bytes
 from orchestrator.dataplane.transfer import transfer
 from orchestrator.ports.control import Boundary
@@ -30,8 +31,8 @@ class _NoBoundary:
 class InlineDataPlane:
     """``ports.files.DataPlane`` for destinations that are folders.
 
-    All transfers of one instance share its threads and its view of free space: what one was promised, another
-    cannot use.
+    All transfers of one instance share its threads, its bandwidth and its view of free space: what one was
+    promised, another cannot use.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class InlineDataPlane:
         self._source = source
         self._boundary = boundary or _NoBoundary()
         self._disk = DiskBudget(disk_free)
+        self._bandwidth = Bandwidth()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
@@ -52,7 +54,9 @@ class InlineDataPlane:
         def run(work: Callable[[], T], /) -> asyncio.Future[T]:
             return loop.run_in_executor(self._pool, work)
 
-        return await transfer(ticket, self._source, run=run, boundary=self._boundary, disk=self._disk)
+        return await transfer(
+            ticket, self._source, run=run, boundary=self._boundary, disk=self._disk, bandwidth=self._bandwidth
+        )
 
     async def close(self) -> None:
         """Waits for the work in flight; transfers must have ended or been cancelled before."""

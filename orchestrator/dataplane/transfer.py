@@ -19,6 +19,7 @@ import orjson
 
 from orchestrator.core.job import Output
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.clip import Verdict, judge, needs_order
 from orchestrator.dataplane.convert import Form, Rewriting, stored_form
 from orchestrator.dataplane.decode import decoded
@@ -48,7 +49,13 @@ _WORTH_MARKING_BYTES: Final = 1 << 20
 
 
 async def transfer(
-    ticket: Ticket, source: FileSource, *, run: Run, boundary: Boundary, disk: DiskBudget
+    ticket: Ticket,
+    source: FileSource,
+    *,
+    run: Run,
+    boundary: Boundary,
+    disk: DiskBudget,
+    bandwidth: Bandwidth,
 ) -> Receipt | LinkExpired:
     """Fetch, check, clip or cut, convert and stage one file; as promised by
     ``ports.files.DataPlane.transfer``.
@@ -60,7 +67,7 @@ async def transfer(
     stored_form(
         ticket, Shape.JSON_LINES, (), rewritten=True
     )  # refuses outputs not written here, before a byte is fetched
-    work = _Transfer(ticket, source, run, boundary, disk)
+    work = _Transfer(ticket, source, run, boundary, disk, bandwidth)
     try:
         return await work.outcome()
     finally:
@@ -102,13 +109,20 @@ class _Glance:
 
 class _Transfer:
     def __init__(
-        self, ticket: Ticket, source: FileSource, run: Run, boundary: Boundary, disk: DiskBudget
+        self,
+        ticket: Ticket,
+        source: FileSource,
+        run: Run,
+        boundary: Boundary,
+        disk: DiskBudget,
+        bandwidth: Bandwidth,
     ) -> None:
         self._ticket = ticket
         self._source = source
         self._run = run
         self._boundary = boundary
         self._disk = disk
+        self._bandwidth = bandwidth
         self._area = StagingArea.of(ticket)
         self._part = AppendFile(self._area.part)
         self._glance = _Glance(ticket)
@@ -181,7 +195,15 @@ class _Transfer:
     # -------------------------------------------------------------------------------------------------
 
     async def _fetch(self, earlier: Progress | None) -> LinkExpired | None:
-        fetch = Fetch(self._ticket, self._source, self._inflow, self._part, run=self._run, admit=self._admit)
+        fetch = Fetch(
+            self._ticket,
+            self._source,
+            self._inflow,
+            self._part,
+            run=self._run,
+            bandwidth=self._bandwidth,
+            admit=self._admit,
+        )
         try:
             if earlier is not None:
                 await self._inflow.replay(earlier)

@@ -23,7 +23,12 @@ def fault_of(error: OrchestratorError) -> Fault:
             service_code=error.service_code[:100],
             request_id=error.request_id[:100],
             retry_after_s=error.retry_after_s,
+            hint=error.hint,
         )
     return Fault(
-        code=error.code, message=message, disposition=error.disposition.value, request_id=error.request_id
+        code=error.code,
+        message=message,
+        disposition=error.disposition.value,
+        request_id=error.request_id,
+        hint=error.hint,
     )

@@ -25,7 +25,7 @@ from orchestrator.core.walk import (
     reaches_back_to,
 )
 from orchestrator.engine.faults import fault_of
-from orchestrator.errors import Refused, ServiceError
+from orchestrator.errors import CredentialsError, Refused, ServiceError
 from orchestrator.ports.control import Observer
 from orchestrator.ports.service import TaskApi
 from orchestrator.ports.time import Clock
@@ -42,6 +42,8 @@ PATIENCE_S = 900.0
 """How long one doubt is looked for in one run before it is left to the next."""
 CLOCK_GRAIN_S = 2.0
 """``createdTime`` is to the second and the offset to the server's clock is an estimate."""
+LONGEST_LAG_S = 60.0
+"""More than this between a create and its showing in the list is not a lag to wait three times for."""
 LONGEST_WAIT_S = 180.0
 """A wall clock that jumped must not make a run wait for hours."""
 
@@ -53,6 +55,8 @@ class _Pending:
     provable_at: float
     """``loop.time()`` from which a walk may prove absence."""
     until: float
+    unlisted_at: float | None = None
+    """When a walk last began that did not show it."""
 
 
 class Resolver:
@@ -101,7 +105,7 @@ class Resolver:
         try:
             async with self._quiet:
                 walked = await self._walk(logstore, oldest_at + self._tasks.server_offset_s - REACH_BACK_S)
-        except ServiceError as error:
+        except (ServiceError, CredentialsError) as error:
             self._observer.noted("strays.walk_failed", error=str(error)[:200])
             return ()
         by_number = {doubt.task.number: doubt.task for doubt in doubted}
@@ -133,7 +137,7 @@ class Resolver:
                 try:
                     walked = await self._settled_walk(asked)
                     failures = 0
-                except Refused as error:
+                except (Refused, CredentialsError) as error:
                     self._refuse(asked, fault_of(error))
                     continue
                 except ServiceError as error:
@@ -166,9 +170,14 @@ class Resolver:
             doubt = pending.doubt
             statuses = mine.get(number)
             if statuses:
+                if pending.unlisted_at is not None:
+                    lag_s = pending.unlisted_at - (statuses[0].created_at or doubt.task.intent_at)
+                    self._longest_lag_s = max(self._longest_lag_s, min(lag_s, LONGEST_LAG_S))
                 self._settle(pending, ev.Adopted(doubt.slice_id, number, statuses[0], statuses[1:]))
             elif begun >= pending.provable_at:
                 self._settle(pending, ev.ProvedAbsent(doubt.slice_id, number))
+            else:
+                pending.unlisted_at = self._clock.now()
 
     def _refuse(self, asked: dict[int, _Pending], fault: Fault) -> None:
         self._answer(asked, lambda doubt: ev.WatchRefused(doubt.slice_id, doubt.task.number, fault))

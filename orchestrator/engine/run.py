@@ -109,11 +109,11 @@ def desks_of(contexts: Sequence[JobContext], room: Room, desks: dict[str, Desk])
 
 async def _take_up_all(
     contexts: Sequence[JobContext], room: Room, driver: Driver, refused: dict[str, Fault]
-) -> dict[str, WindowSet]:
+) -> dict[str, WindowSet | None]:
     """What earlier runs left of every job goes into memory before anything is admitted, so that the ceilings
     count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look
-    for strays."""
-    missing: dict[str, WindowSet] = {}
+    for strays (None)."""
+    missing: dict[str, WindowSet | None] = {}
     for context in contexts:
         job, manifest = context.job, room.manifest
         if job.window is None:
@@ -131,23 +131,24 @@ async def _take_up_all(
         if lacking or left.taken:
             missing[job.name] = lacking
         elif (await doubted_lately(job, room))[0]:
-            missing[job.name] = ()
+            missing[job.name] = None
     return missing
 
 
 async def _begin(
-    context: JobContext, missing: WindowSet, room: Room, driver: Driver, refused: dict[str, Fault]
+    context: JobContext, missing: WindowSet | None, room: Room, driver: Driver, refused: dict[str, Fault]
 ) -> None:
     """First contact, then the plan of what is missing, part by part: the first slices run before the last are
     planned. At last look whether a doubt of the last day has come true after all."""
     job = context.job
     try:
-        starts_at = await retention_starts_at(context, room) if missing else None
-        kept, gone = out_of_retention(job, missing, starts_at)
-        await driver.add_planned(gone, job=job)
-        driver.open(job.name)
-        if kept:
-            async for part in planned_slices(context, kept, room):
+        if missing is not None:
+            starts_at = await retention_starts_at(context, room)
+            missing, gone = out_of_retention(job, missing, starts_at)
+            await driver.add_planned(gone, job=job)
+            driver.open(job.name)
+        if missing:
+            async for part in planned_slices(context, missing, room):
                 await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))

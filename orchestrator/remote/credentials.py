@@ -118,7 +118,7 @@ class Keeper:
         if fresh.expires_at is not None and fresh.expires_at <= self._clock.now():
             raise CredentialsError(
                 f"the credentials of {self.name} expired at {iso_utc(fresh.expires_at)}",
-                hint="renew them at their source; compare this machine's clock with `orchestrator doctor`",
+                hint="renew them at their source; and compare this machine's clock",
             )
         self._kept, self._refused = fresh, False
         return fresh

@@ -60,7 +60,7 @@ _BY_CODE: Final[dict[str, type[ServiceError]]] = {
 _FOLDED: Final = {code.lower(): (code, kind) for code, kind in _BY_CODE.items()}
 
 _HINTS: Final = {
-    REQUEST_EXPIRED: "set this machine's clock: `orchestrator doctor` shows how far it is off",
+    REQUEST_EXPIRED: "set this machine's clock",
     "LogStoreNotFound": "check the names of project and logstore, and the region: it lives in one only",
     "ProjectNotFound": "check the name of the project, and the region",
     "LogStoreStopped": "the account is in arrears: settle it in the console, then run again",
@@ -68,7 +68,7 @@ _HINTS: Final = {
     "AccessDenied": "grant these credentials the log service's operate policy",
     **dict.fromkeys(
         ("Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
-        "check the access key and its secret: `orchestrator doctor` shows where they come from",
+        "check the access key and its secret, in the environment or where [service] credentials points",
     ),
 }
 _LONGEST_MESSAGE: Final = 300

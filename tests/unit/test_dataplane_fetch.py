@@ -187,8 +187,8 @@ def test_without_an_etag_the_last_bytes_are_compared(tmp_path: Path, same: bool,
 
 @pytest.mark.parametrize("same", [True, False])
 def test_less_than_an_overlap_is_compared_from_the_first_byte(tmp_path: Path, same: bool) -> None:
-    """With less than 64 KiB in hand the whole file is asked for again and held against what is there; nothing is
-    glued together."""
+    """With less than 64 KiB in hand the whole file is asked for again and held against what is there; nothing
+    is glued together."""
     source = server(etag="", says_length=False)
     recorded = cancelled_at(source, tmp_path, 20_000)
     assert 0 < recorded < fetch.OVERLAP_BYTES
@@ -307,16 +307,20 @@ def test_rot_in_a_complete_part_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_bandwidth_is_a_ceiling(tmp_path: Path) -> None:
-    """A ticket's share of the bandwidth is kept to over the whole body."""
+    """Transfers side by side keep to one ceiling together, and one alone has all of it."""
     source = server()
 
-    async def once(virtual: VirtualTime) -> float:
+    async def fetch_all(virtual: VirtualTime, keys: list[str]) -> float:
         plane = InlineDataPlane(source)
-        await plane.transfer(ticket(tmp_path, bandwidth_bytes_per_s=100_000.0))
+        slow = {"bandwidth_bytes_per_s": 100_000.0}
+        await asyncio.gather(*(plane.transfer(ticket(tmp_path, attempt_key=key, **slow)) for key in keys))
         await plane.close()
         return virtual.loop.time()
 
-    assert run_virtual(once) == pytest.approx(len(BODY) / 100_000, rel=0.01)
+    alone_s = run_virtual(lambda virtual: fetch_all(virtual, ["a-1"]))
+    assert alone_s == pytest.approx(len(BODY) / 100_000, rel=0.01)
+    three_s = run_virtual(lambda virtual: fetch_all(virtual, ["b-1", "b-2", "b-3"]))
+    assert three_s == pytest.approx(3 * len(BODY) / 100_000, rel=0.01)
 
 
 def test_a_transfer_cancelled_while_converting_goes_on_from_what_is_fetched(

@@ -334,11 +334,14 @@ def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> N
     asked = go(before, ev.TransferFailed(ID, 1, fault(code=code)))
     assert (asked.slice.state, kinds(asked)) == (S.TRANSFERRING, ["Recount"])
     assert go(asked.slice, ev.Recounted(ID, 1, 0, NOW)).slice.state is S.EMPTY
-    silent = go(asked.slice, ev.Recounted(ID, 1, None, NOW)).slice
+    unsure = go(asked.slice, ev.Recounted(ID, 1, None, NOW))
+    assert (unsure.slice.state, kinds(unsure)) == (S.RUNNING, ["Watch"])
+    twice = replace(asked.slice, refetched=1)
+    silent = go(twice, ev.Recounted(ID, 1, None, NOW)).slice
     assert (silent.state, silent.evidence) == (S.EMPTY, Evidence.ROWS_ONLY)
     assert go(asked.slice, ev.Recounted(ID, 1, 3, NOW)).slice.state is S.PLANNED
-    unsure = replace(asked.slice, task=task(state="SUCCESS", written_rows=None))
-    assert go(unsure, ev.Recounted(ID, 1, None, NOW)).slice.state is S.PLANNED
+    mute = replace(asked.slice, task=task(state="SUCCESS", written_rows=None))
+    assert go(mute, ev.Recounted(ID, 1, None, NOW)).slice.state is S.PLANNED
     gone = go(slice_(S.TRANSFERRING, task=task(written_rows=5)), ev.TransferFailed(ID, 1, fault(code=code)))
     assert (gone.slice.state, gone.slice.expiries) == (S.PLANNED, 1)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.core import events as ev
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
-from orchestrator.errors import OrchestratorError, ServiceError
+from orchestrator.errors import CredentialsError, OrchestratorError, ServiceError
 from orchestrator.ports.files import Publication
 from orchestrator.ports.service import CountUnavailable, Histogram
 
@@ -56,7 +56,7 @@ async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Even
         if isinstance(answer, CountUnavailable):
             histogram = await context.counts.histogram(identity, slice_.logstream, slice_.window)
             answer = _hits(histogram)
-    except ServiceError as error:
+    except (ServiceError, CredentialsError) as error:
         room.observer.noted("settle.recount_failed", job=slice_.job, slice=slice_.id, error=str(error)[:200])
         answer = CountUnavailable(str(error)[:200])
     count = None if isinstance(answer, CountUnavailable) else answer

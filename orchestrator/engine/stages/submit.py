@@ -7,7 +7,14 @@ from orchestrator.core.lifecycle import CREATE_SIGNATURE_S, SEND_WITHIN_S
 from orchestrator.core.model import CreateRequest
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
-from orchestrator.errors import CreateUncertain, Refused, ServiceError, Throttled, Unreachable
+from orchestrator.errors import (
+    CreateUncertain,
+    CredentialsError,
+    Refused,
+    ServiceError,
+    Throttled,
+    Unreachable,
+)
 
 __all__ = ["submit"]
 
@@ -29,7 +36,7 @@ async def submit(order: ev.Submit, context: JobContext, room: Room) -> ev.Event:
     room.boundary.reached("submit.before")
     try:
         accepted = await context.tasks.create(request, send_within_s=SEND_WITHIN_S)
-    except (Refused, Throttled, Unreachable) as error:
+    except (Refused, Throttled, Unreachable, CredentialsError) as error:
         return ev.CreateRefused(slice_.id, task.number, fault_of(error))
     except CreateUncertain as error:
         now = room.clock.now()

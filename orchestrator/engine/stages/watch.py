@@ -16,7 +16,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import RemoteState, RemoteTask, RemoteTaskStatus, Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.engine.faults import fault_of
-from orchestrator.errors import Refused, RemoteTaskNotFound, ServiceError
+from orchestrator.errors import CredentialsError, Refused, RemoteTaskNotFound, ServiceError
 from orchestrator.ports.control import Observer
 from orchestrator.ports.service import TaskApi
 from orchestrator.ports.time import Clock
@@ -146,7 +146,7 @@ class Watcher:
                     if entry is not None:
                         entry.unlisted = 0
                         self._seen(entry, status)
-        except Refused as error:
+        except (Refused, CredentialsError) as error:
             self._observer.noted("watch.list_refused", error=str(error)[:200])
             self._list_works = False
             return
@@ -179,7 +179,7 @@ class Watcher:
             if entry.missing_since is None:
                 entry.missing_since = loop.time()
             entry.next_look = entry.missing_since + SECOND_404_AFTER_S
-        except Refused as error:
+        except (Refused, CredentialsError) as error:
             self._end(entry, ev.WatchRefused(entry.slice_id, entry.number, fault_of(error)))
         except ServiceError as error:
             self._postpone([entry], error)
