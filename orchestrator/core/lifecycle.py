@@ -29,7 +29,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.completeness import Ruling, judge
-from orchestrator.core.job import Job
+from orchestrator.core.job import MAX_LINES_PER_REMOTE_TASK, Job
 from orchestrator.core.model import (
     Evidence,
     Fault,
@@ -42,7 +42,7 @@ from orchestrator.core.model import (
     slice_id,
 )
 from orchestrator.core.reasons import Reason, short_by
-from orchestrator.core.retry import MAX_REFETCHES, MAX_THROTTLED, backoff_s
+from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED, backoff_s
 from orchestrator.core.window import LATEST_S, Window
 
 __all__ = ["CREATE_SIGNATURE_S", "SEND_WITHIN_S", "TABLE", "IllegalEvent", "Row", "Rules", "transition"]
@@ -55,6 +55,10 @@ CREATE_SIGNATURE_S = 30
 """How long the signature of a create is valid (design 5): after that nobody can execute it any more."""
 
 
+NOTHING = Receipt("", "none", "", 0, "", 0, "", 0, 0, 0, None)
+"""The receipt of a window that is proven to hold no row, where a file stood before."""
+
+
 class IllegalEvent(ValueError):
     """An event that has no meaning in the slice's state: a defect of the caller."""
 
@@ -65,7 +69,8 @@ class Rules:
     outstanding."""
 
     job: Job
-    outstanding: int = 0
+    hopeless: bool = False
+    """Creates were refused in unknown words again and again, with nothing else outstanding."""
     padded: bool = False
     """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or
     low counts."""
@@ -126,7 +131,7 @@ def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev
             job=slice_.job,
             attempt=attempt,
             window=window,
-            limit=job.max_lines,
+            limit=_limit(slice_, window, job),
             order=job.order,
             format=job.format,
             intent_at=now,
@@ -142,6 +147,13 @@ def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev
         reason="",
     )
     return ev.Step(after, (ev.Submit(after, task),))
+
+
+def _limit(slice_: Slice, asked: Window, job: Job) -> int:
+    """``max_lines``; but a single second that is asked for with its neighbours has room for them too."""
+    if slice_.window.length_s == 1 and asked != slice_.window:
+        return min(MAX_LINES_PER_REMOTE_TASK, 3 * job.max_lines)
+    return job.max_lines
 
 
 def _padded(window: Window) -> Window:
@@ -160,18 +172,8 @@ def _create_refused(slice_: Slice, event: ev.CreateRefused, now: float, rules: R
     fault = event.fault
     if fault.disposition == "refuse":
         return _fail(slice_, Reason.REFUSED, (ev.StopJob(slice_.job, fault),))
-    if fault.disposition == "throttle":
-        return _wait_out(slice_, fault, now)
-    # The request never left this machine, so the intent stands and its number is used again.
-    if slice_.attempt >= rules.job.attempts:
-        return _fail(slice_, Reason.ATTEMPTS_EXHAUSTED)
-    after = replace(
-        slice_,
-        state=S.PLANNED,
-        attempt=slice_.attempt + 1,
-        not_before_at=now + backoff_s(slice_.id, slice_.attempt, at_least_s=fault.retry_after_s),
-    )
-    return ev.Step(after)
+    # Busy, or out of reach: nothing was sent or made, so the intent stands and its number is used again.
+    return _wait_out(slice_, fault, now)
 
 
 def _wait_out(slice_: Slice, fault: Fault, now: float) -> ev.Step:
@@ -194,7 +196,7 @@ def _create_doubted(slice_: Slice, event: ev.CreateDoubted, now: float, rules: R
         request_id=event.fault.request_id,
         finished_at=None,
     )
-    # An unknown 400/403 is a hidden quota until it recurs with nothing outstanding (design 5, Pace).
+    # An unknown 400/403 is a hidden quota until it recurs with nothing outstanding.
     unknown_refusal = event.fault.status in (400, 403)
     after = replace(
         slice_, state=S.IN_DOUBT, task=task, throttled=slice_.throttled + (1 if unknown_refusal else 0)
@@ -213,9 +215,13 @@ def _adopted(slice_: Slice, event: ev.Adopted, now: float, rules: Rules) -> ev.S
 
 def _absent(slice_: Slice, event: ev.ProvedAbsent, now: float, rules: Rules) -> ev.Step:
     task = _task(slice_)
-    if slice_.throttled >= 2 and rules.outstanding <= 1:
+    if slice_.throttled and rules.hopeless:
         fault = Fault(
-            task.failed_code or "refused", task.failed_message, "refuse", request_id=task.request_id
+            "refused",
+            task.failed_message,
+            "refuse",
+            service_code=task.failed_code,
+            request_id=task.request_id,
         )
         return _fail(slice_, Reason.REFUSED, (ev.StopJob(slice_.job, fault),))
     if slice_.throttled > MAX_THROTTLED:
@@ -278,8 +284,12 @@ def _succeeded(slice_: Slice, task: RemoteTask, now: float) -> ev.Step:
 
 
 def _empty(slice_: Slice, task: RemoteTask, evidence: Evidence) -> ev.Step:
-    after = replace(slice_, state=S.EMPTY, evidence=evidence, receipt=None, reason="")
-    return ev.Step(after, (ev.Unwatch(task), *_discard(slice_)), covered=slice_.window)
+    seen = replace(slice_, evidence=evidence, reason="")
+    if not slice_.published_path:
+        after = replace(seen, state=S.EMPTY, receipt=None)
+        return ev.Step(after, (ev.Unwatch(task), *_discard(slice_)), covered=slice_.window)
+    step = _settle(seen, NOTHING)
+    return replace(step, instructions=(ev.Unwatch(task), *step.instructions))
 
 
 def _expired(slice_: Slice, now: float, rules: Rules) -> ev.Step:
@@ -309,7 +319,8 @@ def _transfer_admitted(slice_: Slice, event: ev.TransferAdmitted, now: float, ru
 
 
 def _staged(slice_: Slice, event: ev.Staged, now: float, rules: Rules) -> ev.Step:
-    return _weigh(replace(slice_, receipt=event.receipt, path=event.path), event.receipt, now, rules)
+    seen = replace(slice_, receipt=event.receipt, path=event.path, throttled=0)
+    return _weigh(seen, event.receipt, now, rules)
 
 
 def _recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> ev.Step:
@@ -319,7 +330,8 @@ def _recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> 
     task = _task(seen)
     if event.count == 0:
         return _empty(seen, task, Evidence.COUNT)
-    if event.count is None and task.state == RemoteState.SUCCESS and task.written_rows == 0:
+    silent = task.state == RemoteState.SUCCESS and task.written_rows == 0
+    if event.count is None and seen.expected_lines is None and silent:
         if seen.refetched:
             return _empty(seen, task, Evidence.ROWS_ONLY)
         # Nothing written and no file, or a file that has just expired: its state, asked once more, tells.
@@ -355,7 +367,10 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
 
 
 def _settle(slice_: Slice, receipt: Receipt) -> ev.Step:
-    if not receipt.staged_path:
+    if receipt.stored_rows < slice_.published_rows and not slice_.reason:
+        # What stood here held more, and the service no longer has it: nothing replaces it.
+        return _fail(slice_, Reason.SOURCE_GONE, _discard(slice_))
+    if not receipt.staged_path and not slice_.published_path:
         after = replace(slice_, state=S.EMPTY, receipt=receipt, best=None)
         return ev.Step(after, _discard(slice_), covered=slice_.window)
     after = replace(slice_, state=S.SETTLING, receipt=receipt, best=None)
@@ -407,10 +422,9 @@ def _cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
         recounted_at=None,
         best=None,
         reason="",
-        published_path="",
-        published_sha256="",
+        published_rows=0,
     )
-    after = replace(slice_, state=S.CUT, task=None, receipt=None, best=None, path="", reason=Reason.REPLACED)
+    after = replace(_without_file(slice_), state=S.CUT, task=None)
     losers = _discard(slice_, keep=receipt.staged_path)
     rest_child = _child(slice_, rest, rules)
     return ev.Step(after, (ev.Recount(child, task.number), *losers), children=(child, rest_child))
@@ -420,9 +434,26 @@ def _split(slice_: Slice, rules: Rules) -> ev.Step:
     middle_s = slice_.window.start_s + slice_.window.length_s // 2
     halves = slice_.window.split(middle_s)
     task = _task(slice_)
-    after = replace(slice_, state=S.SUPERSEDED, receipt=None, best=None, path="", reason=Reason.REPLACED)
+    after = replace(_without_file(slice_), state=S.SUPERSEDED)
     orders = (*_discard(slice_), ev.DeleteRemote(task))
-    return ev.Step(after, orders, children=tuple(_child(slice_, half, rules) for half in halves))
+    left, right = (_child(slice_, half, rules) for half in halves)
+    # One of them takes over the file that stands for the whole, if any, and replaces it when it settles.
+    heir = replace(left, published_path=slice_.published_path, published_sha256=slice_.published_sha256)
+    return ev.Step(after, orders, children=(heir, right))
+
+
+def _without_file(slice_: Slice) -> Slice:
+    """Others carry on: nothing staged, published or waited for is this slice's any more."""
+    return replace(
+        slice_,
+        receipt=None,
+        best=None,
+        path="",
+        published_path="",
+        published_sha256="",
+        published_rows=0,
+        reason=Reason.REPLACED,
+    )
 
 
 def _child(parent: Slice, window: Window, rules: Rules) -> Slice:
@@ -460,15 +491,14 @@ def _transfer_failed(slice_: Slice, event: ev.TransferFailed, now: float, rules:
         if not task.written_rows:
             return _ask_without_receipt(slice_, task, ())
         return _expired(slice_, now, rules)
-    if slice_.refetched < MAX_REFETCHES:
-        pause_s = backoff_s(slice_.id, slice_.refetched + 1, at_least_s=fault.retry_after_s)
-        # A broken file is begun anew; after a lost connection the bytes that are safe are not fetched twice.
-        seen = (
-            _refetched(slice_)
-            if fault.code == "broken_body"
-            else replace(slice_, refetched=slice_.refetched + 1)
-        )
-        return ev.Step(replace(seen, state=S.READY, not_before_at=now + pause_s))
+    if fault.code == "broken_body" and slice_.refetched < MAX_REFETCHES:
+        pause_s = backoff_s(slice_.id, slice_.refetched + 1)
+        return ev.Step(replace(_refetched(slice_), state=S.READY, not_before_at=now + pause_s))
+    if fault.code != "broken_body" and slice_.throttled < MAX_LOST_CONNECTIONS:
+        # The way to the file is disturbed, the file is not: bytes that are safe are not fetched twice.
+        rounds = slice_.throttled + 1
+        pause_s = backoff_s(slice_.id, rounds, at_least_s=fault.retry_after_s)
+        return ev.Step(replace(slice_, state=S.READY, throttled=rounds, not_before_at=now + pause_s))
     return _again(slice_, now, rules, Reason.ATTEMPTS_EXHAUSTED)
 
 
@@ -487,8 +517,16 @@ def _ask_without_receipt(slice_: Slice, task: RemoteTask, before: tuple[ev.Instr
 
 def _published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> ev.Step:
     receipt = slice_.receipt
+    if receipt is None or not receipt.staged_path:
+        bare = replace(
+            slice_, state=S.EMPTY, path="", published_path="", published_sha256="", published_rows=0
+        )
+        return ev.Step(bare, covered=slice_.window)
     stands = replace(
-        slice_, published_path=slice_.path, published_sha256=receipt.stored_sha256 if receipt else ""
+        slice_,
+        published_path=slice_.path,
+        published_sha256=receipt.stored_sha256,
+        published_rows=0 if slice_.reason else receipt.stored_rows,
     )
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.
@@ -536,7 +574,8 @@ def _again(
         state=S.PLANNED,
         task=None,
         receipt=None,
-        path="",
+        path=slice_.path if slice_.best is not None else "",
+        throttled=0,
         recount=None,
         recounted_at=None,
         not_before_at=now + backoff_s(slice_.id, slice_.attempt),
@@ -576,7 +615,7 @@ def _resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.S
                 raise IllegalEvent(f"slice {slice_.id} has nothing to settle")
             return ev.Step(slice_, (ev.Publish(slice_, slice_.receipt),))
         case _:
-            return ev.Step(slice_)
+            return ev.Step(replace(slice_, not_before_at=0.0))
 
 
 def _revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
@@ -664,7 +703,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.TRANSFERRING, ev.TransferFailed): _row(_transfer_failed, S.READY, S.TRANSFERRING, *_AGAIN),
     (S.TRANSFERRING, ev.Resumed): _row(_resumed, S.READY, S.TRANSFERRING),
     (S.TRANSFERRING, ev.Dropped): _row(_dropped, S.ABANDONED),
-    (S.SETTLING, ev.Published): _row(_published, S.DONE, S.FAILED),
+    (S.SETTLING, ev.Published): _row(_published, S.DONE, S.FAILED, S.EMPTY),
     (S.SETTLING, ev.PublishFailed): _row(_publish_failed, S.SETTLING, S.FAILED),
     (S.SETTLING, ev.StagedLost): _row(_staged_lost, S.READY),
     (S.SETTLING, ev.Resumed): _row(_resumed, S.SETTLING),

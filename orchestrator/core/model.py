@@ -198,6 +198,8 @@ class RemoteTask:
     written_rows: int | None = None
     failed_code: str = ""
     failed_message: str = ""
+    surplus: bool = False
+    """Let go: to be deleted at the service, by this run or a later one."""
     deleted: bool = False
 
 
@@ -294,6 +296,7 @@ class Slice:
     published_path: str = ""
     """Where a file of this slice stands already, from this attempt or an earlier run; "" when none does."""
     published_sha256: str = ""
+    published_rows: int = 0
     parent: str = ""
     task: RemoteTask | None = None
     receipt: Receipt | None = None

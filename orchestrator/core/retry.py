@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["MAX_REFETCHES", "MAX_THROTTLED", "backoff_s"]
+__all__ = ["MAX_LOST_CONNECTIONS", "MAX_REFETCHES", "MAX_THROTTLED", "backoff_s"]
 
 MAX_REFETCHES = 2
 """Further fetches of one remote task's file before a new remote task is asked for."""
+MAX_LOST_CONNECTIONS = 12
+"""Fetches in a row that the way to the file disturbed, before a new remote task is asked for: about ten
+minutes."""
 MAX_THROTTLED = 60
 """Refusals for load in a row, of one slice, before it is given up for this run: about an hour at the longest
 pauses."""

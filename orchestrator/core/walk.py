@@ -71,16 +71,15 @@ class PageCursor:
     finished: bool = False
 
 
-def advance(cursor: PageCursor, page: TaskPage, *, asked_size: int, stop: bool) -> PageCursor:
-    """The next page to ask for. The end is an empty page, or ``total`` items seen, or ``stop``; a short page
-    proves nothing when a total says that there is more (a page size may be lowered in silence)."""
+def advance(cursor: PageCursor, page: TaskPage, *, fresh: int, stop: bool) -> PageCursor:
+    """The next page to ask for; ``fresh`` is how many uuids of this page were new. The end is an empty page,
+    ``total`` items seen, or ``stop``; without a total also a page with nothing new. A short page proves
+    nothing: a page size may be lowered in silence."""
     seen = cursor.seen + len(page.tasks)
     if stop or not page.tasks:
         return PageCursor(cursor.page_no, seen, finished=True)
-    if page.total is not None:
-        return PageCursor(cursor.page_no + 1, seen, finished=seen >= page.total)
-    size = min(asked_size, page.page_size or asked_size)
-    return PageCursor(cursor.page_no + 1, seen, finished=len(page.tasks) < min(size, 10))
+    finished = seen >= page.total if page.total is not None else fresh == 0
+    return PageCursor(cursor.page_no + 1, seen, finished=finished)
 
 
 def reaches_back_to(page: TaskPage, oldest_at: float) -> bool:

@@ -80,16 +80,17 @@ def subtract(left: Iterable[Window], right: Iterable[Window]) -> WindowSet:
     """What of ``left`` is not in ``right``."""
     holes = normalise(right)
     kept: list[Window] = []
+    first = 0
     for window in normalise(left):
         start_s = window.start_s
-        for hole in holes:
-            if hole.end_s <= start_s:
-                continue
-            if hole.start_s >= window.end_s:
-                break
-            if hole.start_s > start_s:
-                kept.append(Window(start_s, hole.start_s))
-            start_s = hole.end_s
+        while first < len(holes) and holes[first].end_s <= start_s:
+            first += 1
+        at = first
+        while at < len(holes) and holes[at].start_s < window.end_s:
+            if holes[at].start_s > start_s:
+                kept.append(Window(start_s, holes[at].start_s))
+            start_s = holes[at].end_s
+            at += 1
         if start_s < window.end_s:
             kept.append(Window(start_s, window.end_s))
     return tuple(kept)

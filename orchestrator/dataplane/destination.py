@@ -58,6 +58,9 @@ class FolderDestination:
     async def discard(self, staged_path: str) -> None:
         await _off_loop(partial(_discard, staged_path))
 
+    async def retire(self, path: str, sha256: str) -> bool:
+        return await _off_loop(partial(_retire, os.path.join(self._root, path), sha256))
+
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
         return await _off_loop(partial(_complaint, os.path.join(self._root, path), size_bytes, sha256))
 
@@ -220,6 +223,20 @@ def _complaint(path: str, size_bytes: int, sha256: str | None) -> str:
             return "digest differs" if sha256 is not None and _digest(path) != sha256 else ""
         except FileNotFoundError:
             return "missing"
+
+
+def _retire(path: str, sha256: str) -> bool:
+    """Delete a published file if its bytes are the ones the ledger knows; False leaves a changed one
+    alone."""
+    with storage_faults(path):
+        try:
+            if os.path.islink(path) or _digest(path) != sha256:
+                return False
+            os.unlink(path)
+        except FileNotFoundError:
+            return True
+        sync_folder(os.path.dirname(path))
+        return True
 
 
 def _discard(staged_path: str) -> None:

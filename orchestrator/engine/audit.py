@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -52,13 +53,31 @@ async def gaps_of(
         return ()
     missing = subtract((asked,), await covered_of(job, manifest))
     gaps: list[Gap] = []
+    explained: list[Window] = []
     if missing:
         async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
-            mine = intersect(missing, (slice_.window,))
-            gaps += [_gap(job, piece, slice_.logstream, slice_.reason, jobs_path) for piece in mine]
-            missing = subtract(missing, mine)
-    gaps += [_gap(job, piece, "", Reason.NOT_EXPORTED, jobs_path) for piece in missing]
+            # Slices come by start; where two overlap, the earlier one's reason stands.
+            start_s = max(slice_.window.start_s, explained[-1].end_s if explained else 0)
+            if start_s >= slice_.window.end_s:
+                continue
+            explained.append(Window(start_s, slice_.window.end_s))
+            pieces = _within(missing, explained[-1])
+            gaps += [_gap(job, piece, slice_.logstream, slice_.reason, jobs_path) for piece in pieces]
+    rest = subtract(missing, explained)
+    gaps += [_gap(job, piece, "", Reason.NOT_EXPORTED, jobs_path) for piece in rest]
     return tuple(sorted(gaps, key=lambda gap: gap.window))
+
+
+def _within(pieces: WindowSet, window: Window) -> list[Window]:
+    """The parts of a window set that lie inside ``window``, found by bisection."""
+    found: list[Window] = []
+    at = max(0, bisect_right(pieces, window.start_s, key=lambda piece: piece.start_s) - 1)
+    while at < len(pieces) and pieces[at].start_s < window.end_s:
+        start_s, end_s = max(pieces[at].start_s, window.start_s), min(pieces[at].end_s, window.end_s)
+        if start_s < end_s:
+            found.append(Window(start_s, end_s))
+        at += 1
+    return found
 
 
 def _gap(job: Job, window: Window, logstream: str, reason: str, jobs_path: str) -> Gap:

@@ -25,6 +25,8 @@ class Desk:
     under_way: int = 0
     """Coroutines beside the driver that may still bring work: opening, planning, looking for strays."""
     stopped: Fault | None = None
+    lonely_refusals: int = 0
+    """Creates in a row that were refused in unknown words while no other remote task was outstanding."""
     padded: bool = False
     """Some slice needed a margin at its ends; the next ones get it at once."""
     fresh: bool = True

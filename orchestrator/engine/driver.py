@@ -39,6 +39,8 @@ __all__ = ["Driver", "Stray"]
 BATCH = 256
 CREATES_GRACE_S = 10.0
 """How long a drain waits for creates that are under way; without a reply they stay in doubt."""
+HOPELESS_AFTER = 2
+"""Lonely refusals in unknown words after which a job is taken to be refused and not throttled."""
 LONGEST_NAP_S = 60.0
 
 
@@ -165,11 +167,11 @@ class Driver:
             return False
         if any(id_ not in self._parked for id_ in self._live):
             return False
+        if self._create_room() == 0:
+            return True  # all that holds the room is parked: nothing can be admitted in this run
         for desk in self._desks.values():
-            if (
-                desk.stopped is None
-                and await self._room.manifest.next_due_at(desk.context.job.name) is not None
-            ):
+            open_ = desk.open and desk.stopped is None
+            if open_ and await self._room.manifest.next_due_at(desk.context.job.name) is not None:
                 return False
         return True
 
@@ -224,11 +226,11 @@ class Driver:
             transaction.plan(item.slices, item.job)
             return
         if isinstance(item, Stray):
-            transaction.note_task(item.task)
+            transaction.note_task(replace(item.task, surplus=True))
             transaction.orders.append(ev.DeleteRemote(item.task))
             return
         if isinstance(item, Deleted):
-            transaction.note_task(replace(item.task, deleted=True))
+            transaction.note_task(replace(item.task, surplus=True, deleted=True))
             return
         slice_ = transaction.current(item.slice_id) or self._live.get(item.slice_id)
         if slice_ is None:
@@ -236,7 +238,8 @@ class Driver:
             return
         desk = self._desks[slice_.job]
         try:
-            step = transition(slice_, item, now, Rules(desk.context.job, desk.outstanding, desk.padded))
+            hopeless = desk.lonely_refusals >= HOPELESS_AFTER
+            step = transition(slice_, item, now, Rules(desk.context.job, hopeless, desk.padded))
         except IllegalEvent as error:
             self._room.observer.noted(
                 "driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error)
@@ -246,11 +249,14 @@ class Driver:
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
         self._tally(desk, item)
 
-    @staticmethod
-    def _tally(desk: Desk, event: ev.Event) -> None:
+    def _tally(self, desk: Desk, event: ev.Event) -> None:
         match event:
             case ev.Created() | ev.Adopted():
                 desk.created += 1
+                desk.lonely_refusals = 0
+            case ev.CreateDoubted() if event.fault.status in (400, 403):
+                alone = sum(s.state in OUTSTANDING_STATES for s in self._live.values()) <= 1
+                desk.lonely_refusals = desk.lonely_refusals + 1 if alone else 0
             case ev.Staged():
                 desk.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
             case _:
@@ -304,9 +310,13 @@ class Driver:
 
     def _create_room(self) -> int:
         live = self._live.values()
-        unfetched = sum(s.state in (SliceState.READY, SliceState.TRANSFERRING) for s in live)
-        # A planned slice in memory is one whose Admitted is in the inbox.
+        unfetched = sum(
+            s.state in (SliceState.READY, SliceState.TRANSFERRING) and s.id not in self._parked for s in live
+        )
+        # A planned slice in memory is one whose Admitted is in the inbox; one that was let go while it ran
+        # still runs at the service until its delete is through.
         outstanding = sum(s.state in OUTSTANDING_STATES or s.state is SliceState.PLANNED for s in live)
+        outstanding += self._errands.deleting
         limits = self._room.limits
         return room_for_creates(
             outstanding=outstanding, tasks=limits.tasks, unfetched=unfetched, downloads=limits.downloads

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.core.model import RemoteState, RemoteTask, Slice
+from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
@@ -24,6 +25,9 @@ from orchestrator.errors import OrchestratorError
 __all__ = ["Deleted", "Errands"]
 
 Order = TypeVar("Order", bound=ev.Instruction)
+
+DELETE_TRIES = 5
+ENDED = frozenset({RemoteState.SUCCESS, RemoteState.FAILED, RemoteState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Errands:
         self._creates: set[asyncio.Task[None]] = set()
         self._publishes: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
+        self.deleting = 0
+        """Remote tasks that were let go while they waited or ran, and may still do so."""
 
     def __bool__(self) -> bool:
         """Whether anything is under way."""
@@ -97,8 +103,12 @@ class Errands:
                 self._watch(order)
             case ev.Unwatch():
                 self._desks[order.task.job].watcher.unwatch(order.task.number)
+            case ev.DeleteRemote() if not order.task.uuid:
+                pass
             case ev.DeleteRemote():
-                self._spawn(self._delete(order), self._others)
+                runs = order.task.state not in ENDED
+                self.deleting += runs
+                self._spawn(self._delete(order, runs=runs), self._others)
             case ev.DiscardStaged():
                 context = self._desks[order.job].context
                 self._spawn(settle.discard(order, context, self._room), self._others)
@@ -132,16 +142,21 @@ class Errands:
         doubt = Doubt(order.slice.id, order.task, desk.context.job.identity)
         self._post(await desk.resolver.resolve(doubt))
 
-    async def _delete(self, order: ev.DeleteRemote) -> None:
-        """Best effort: what could not be deleted stays known as ours and undeleted."""
-        if not order.task.uuid:
-            return
+    async def _delete(self, order: ev.DeleteRemote, *, runs: bool) -> None:
+        """Best effort: what cannot be deleted now stays known as surplus, and the next run tries again."""
+        task = order.task
         try:
-            await self._desks[order.task.job].resolver.delete(order.task.uuid)
-        except OrchestratorError as error:
-            self._room.observer.noted("delete.failed", uuid=order.task.uuid, error=str(error)[:200])
-        else:
-            self._post(Deleted(order.task))
+            for tries in range(1, DELETE_TRIES + 1):
+                try:
+                    await self._desks[task.job].resolver.delete(task.uuid)
+                except OrchestratorError as error:
+                    self._room.observer.noted("delete.failed", uuid=task.uuid, error=str(error)[:200])
+                    await asyncio.sleep(backoff_s(f"delete:{task.uuid}", tries))
+                else:
+                    self._post(Deleted(task))
+                    return
+        finally:
+            self.deleting -= runs
 
     def _spawn(self, work: Coroutine[Any, Any, None], group: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)

@@ -27,7 +27,7 @@ from orchestrator.core.slicing import (
     step,
 )
 from orchestrator.core.window import Window
-from orchestrator.errors import Refused, ServiceError
+from orchestrator.errors import ServiceError
 from orchestrator.ports.service import CountApi, CountUnavailable
 from orchestrator.ports.time import Clock
 
@@ -83,8 +83,8 @@ class Planner:
         """Plan ``missing`` of one stream ("" for all); the first parts come before the last window was asked
         about.
 
-        All parts together are exactly ``missing``, in time order. Raises Refused when the service refuses the
-        job, and what is no fault of the service's; other service errors only leave windows without counts.
+        All parts together are exactly ``missing``, in time order. Raises what is no fault of the service's;
+        its refusals and errors only leave windows without counts.
         Close the iterator (``contextlib.aclosing``) when leaving early: questions that are out are then
         cancelled.
         """
@@ -149,10 +149,10 @@ class Planner:
                 lines = await self._sql_count(logstream, window, match_all=match_all)
             else:
                 lines = await self._histogram_total(logstream, window)
-        except Refused:
-            raise
         except ServiceError:
-            lines = None  # planning goes on without this count; the client has retried and logged it
+            # Planning goes on without this count: the client has retried and logged it, and whoever may not
+            # query may still be allowed to export.
+            lines = None
         if lines is None:
             self._failures[way] += 1
         else:

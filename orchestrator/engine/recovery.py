@@ -244,9 +244,10 @@ class Resolver:
                 self._page_size = SMALL_PAGE_SIZE
                 cursor = PageCursor()
                 continue
+            before = len(seen)
             for status in page.tasks:
                 if status.uuid:
                     seen.setdefault(status.uuid, status)
             stop = reaches_back_to(page, horizon_at)
-            cursor = advance(cursor, page, asked_size=self._page_size, stop=stop)
+            cursor = advance(cursor, page, fresh=len(seen) - before, stop=stop)
         return seen

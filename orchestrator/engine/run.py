@@ -130,7 +130,7 @@ async def _take_up_all(
             driver.resume(slice_, event)
         if lacking or left.taken:
             missing[job.name] = lacking
-        elif (await doubted_lately(job, room))[0]:
+        elif (await doubted_lately(job, room))[0] or await manifest.surplus(job.name):
             missing[job.name] = None
     return missing
 
@@ -150,6 +150,8 @@ async def _begin(
         if missing:
             async for part in planned_slices(context, missing, room):
                 await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+        for task in await room.manifest.surplus(job.name):
+            driver.post(Stray(task))
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))
     except OrchestratorError as error:

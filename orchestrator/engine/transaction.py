@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
@@ -63,6 +64,9 @@ class Transaction:
             self._slices[child.id] = child
             self._note(child, "born", parent=after.id)
             self.told.append((None, child, None))
+        for order in step.instructions:
+            if isinstance(order, ev.DeleteRemote):
+                self.note_task(replace(order.task, surplus=True))
         if step.covered is not None:
             self._covered.append(_covered(after))
         if step.uncovered is not None:

@@ -34,13 +34,13 @@ ORDER BY name
 INSERT INTO slices (
   id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
   not_before_at, expected_lines, counted_at, recount, recounted_at, evidence, reason, path, published_path,
-  published_sha256, parent, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
+  published_sha256, published_rows, parent, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
   fetched_sha256, stored_bytes, stored_sha256, served_rows, dropped_rows, stored_rows, kept_start_s, kept_end_s,
   truncated, time_known, wire_bytes, best
 ) VALUES (
   :id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round,
   :expiries, :padded, :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason,
-  :path, :published_path, :published_sha256, :parent, :task_number, :task_uuid, :updated_at, :staged_path, :form,
+  :path, :published_path, :published_sha256, :published_rows, :parent, :task_number, :task_uuid, :updated_at, :staged_path, :form,
   :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256, :served_rows, :dropped_rows,
   :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :best
 ) ON CONFLICT (id) DO UPDATE SET
@@ -50,7 +50,8 @@ INSERT INTO slices (
   expiries = excluded.expiries, padded = excluded.padded, not_before_at = excluded.not_before_at,
   expected_lines = excluded.expected_lines, counted_at = excluded.counted_at, recount = excluded.recount,
   recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason, path = excluded.path,
-  published_path = excluded.published_path, published_sha256 = excluded.published_sha256, parent = excluded.parent,
+  published_path = excluded.published_path, published_sha256 = excluded.published_sha256,
+  published_rows = excluded.published_rows, parent = excluded.parent,
   task_number = excluded.task_number, task_uuid = excluded.task_uuid, updated_at = excluded.updated_at,
   staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
   fetched_bytes = excluded.fetched_bytes, fetched_sha256 = excluded.fetched_sha256,
@@ -61,17 +62,18 @@ INSERT INTO slices (
 
 -- name: put_task
 INSERT INTO remote_tasks (number, uuid, name, slice_id, job, attempt, start_s, end_s, row_limit, row_order, format, intent_at,
-  state, request_id, answered_at, expires_at, created_at, finished_at, written_rows, failed_code, failed_message, deleted,
-  doubt_at)
+  state, request_id, answered_at, expires_at, created_at, finished_at, written_rows, failed_code, failed_message, surplus,
+  deleted, doubt_at)
 VALUES (:number, :uuid, :name, :slice_id, :job, :attempt, :start_s, :end_s, :row_limit, :row_order, :format, :intent_at,
   :state, :request_id, :answered_at, :expires_at, :created_at, :finished_at, :written_rows, :failed_code, :failed_message,
-  :deleted, (SELECT max(doubt_at) FROM remote_tasks WHERE number = :number))
+  :surplus, :deleted, (SELECT max(doubt_at) FROM remote_tasks WHERE number = :number))
 ON CONFLICT (number, uuid) DO UPDATE SET name = excluded.name, slice_id = excluded.slice_id, attempt = excluded.attempt,
   start_s = excluded.start_s, end_s = excluded.end_s, row_limit = excluded.row_limit, row_order = excluded.row_order,
   format = excluded.format, intent_at = excluded.intent_at, state = excluded.state, request_id = excluded.request_id,
   answered_at = excluded.answered_at, expires_at = excluded.expires_at, created_at = excluded.created_at,
   finished_at = excluded.finished_at, written_rows = excluded.written_rows, failed_code = excluded.failed_code,
-  failed_message = excluded.failed_message, deleted = excluded.deleted
+  failed_message = excluded.failed_message, surplus = max(surplus, excluded.surplus),
+  deleted = max(deleted, excluded.deleted)
 
 -- name: hold_task
 UPDATE remote_tasks SET forgotten = 0 WHERE number = :number AND uuid = :uuid AND forgotten
@@ -108,7 +110,7 @@ SELECT s.*, j.name AS job_name, t.number AS t_number, t.uuid AS t_uuid, t.name A
   t.intent_at AS t_intent_at, t.state AS t_state, t.request_id AS t_request_id, t.answered_at AS t_answered_at,
   t.expires_at AS t_expires_at, t.created_at AS t_created_at, t.finished_at AS t_finished_at,
   t.written_rows AS t_written_rows, t.failed_code AS t_failed_code, t.failed_message AS t_failed_message,
-  t.deleted AS t_deleted
+  t.surplus AS t_surplus, t.deleted AS t_deleted
 FROM slices s JOIN jobs j ON j.key = s.job
 LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid AND t.slice_id = s.id
 WHERE s.id = :id
@@ -223,3 +225,7 @@ UPDATE remote_tasks SET forgotten = 1 WHERE slice_id = :id
 
 -- name: waited
 SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0
+
+-- name: surplus
+SELECT t.*, j.name AS job_name FROM remote_tasks t INDEXED BY remote_tasks_surplus JOIN jobs j ON j.key = t.job
+WHERE t.job = :job AND t.surplus AND NOT t.deleted ORDER BY t.number, t.uuid

@@ -32,10 +32,12 @@ __all__ = [
     "quick_check",
     "slices",
     "story",
+    "surplus",
     "tasks_of_slice",
     "tasks_of_uuid",
     "totals",
     "unfinished",
+    "waited",
 ]
 
 _ROWS_AT_ONCE = 1000
@@ -158,6 +160,14 @@ def admissible(connection: sqlite3.Connection, job: str, now: float, limit: int)
     found = [*connection.execute(sql("ready"), parameters), *connection.execute(sql("due"), parameters)]
     ordered = sorted((row["start_s"], row["id"]) for row in found)
     return _all_of(connection, (slice_id for _, slice_id in ordered[:limit]))
+
+
+def surplus(connection: sqlite3.Connection, job: str) -> tuple[RemoteTask, ...]:
+    """Remote tasks that were let go and are not known to be deleted."""
+    key = _key(connection, job)
+    return (
+        () if key is None else tuple(task_of(row) for row in connection.execute(sql("surplus"), {"job": key}))
+    )
 
 
 def waited(connection: sqlite3.Connection, job: str) -> tuple[Slice, ...]:

@@ -117,6 +117,7 @@ def slice_parameters(piece: Slice, job_key: int) -> Parameters:
         "path": piece.path,
         "published_path": piece.published_path,
         "published_sha256": piece.published_sha256,
+        "published_rows": piece.published_rows,
         "parent": piece.parent,
         "task_number": None if task is None else task.number,
         "task_uuid": None if task is None else _text(task.uuid),
@@ -193,6 +194,7 @@ def slice_of(row: Row) -> Slice:
             path=row["path"],
             published_path=row["published_path"],
             published_sha256=row["published_sha256"],
+            published_rows=row["published_rows"],
             parent=row["parent"],
             task=None if row["t_number"] is None else _task(row, "t_", row["id"]),
             receipt=None if row["form"] is None else _receipt_of(row),
@@ -227,6 +229,7 @@ def task_parameters(task: RemoteTask, job_key: int) -> Parameters:
         "written_rows": _storable(task.written_rows),
         "failed_code": _text(task.failed_code),
         "failed_message": _text(task.failed_message),
+        "surplus": task.surplus,
         "deleted": task.deleted,
     }
 
@@ -261,6 +264,7 @@ def _task(row: Row, prefix: str, slice_id: str) -> RemoteTask:
         written_rows=row[prefix + "written_rows"],
         failed_code=row[prefix + "failed_code"],
         failed_message=row[prefix + "failed_message"],
+        surplus=bool(row[prefix + "surplus"]),
         deleted=bool(row[prefix + "deleted"]),
     )
 

@@ -116,6 +116,9 @@ class SqliteReader:
     async def admissible(self, job: str, now: float, limit: int) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.admissible(connection, job, now, limit))
 
+    async def surplus(self, job: str) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.surplus(connection, job))
+
     async def waited(self, job: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.waited(connection, job))
 

@@ -52,6 +52,11 @@ class Destination(Protocol):
         """Delete a staged artifact and its traces; absent is fine."""
         ...
 
+    async def retire(self, path: str, sha256: str) -> bool:
+        """Delete a published file of ours that another one has replaced, durably. Absent is fine. False when
+        its bytes are not those: then it is left alone."""
+        ...
+
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
         """Empty when the published file is as the ledger says, else ``missing``, ``size differs`` or ``digest
         differs``."""

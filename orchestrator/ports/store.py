@@ -165,6 +165,10 @@ class ManifestReader(Protocol):
         """Planned slices whose ``not_before_at`` has come, oldest window first."""
         ...
 
+    async def surplus(self, job: str) -> tuple[RemoteTask, ...]:
+        """Remote tasks of ours that were let go and are not known to be deleted at the service."""
+        ...
+
     async def waited(self, job: str) -> tuple[Slice, ...]:
         """Planned slices that an earlier run put off: tried at least once, or throttled."""
         ...

@@ -193,7 +193,7 @@ def test_twins_share_a_number_and_lead_to_the_same_slice(on_a_manifest: Suite) -
         assert await manifest.by_uuid("u2") == adopted
         await manifest.commit(Changes(tasks=(replace(second, deleted=True),)))
         assert await manifest.slice("s1") == adopted
-        swapped = replace(adopted, task=replace(second, deleted=False))
+        swapped = replace(adopted, task=replace(second, deleted=True))
         await manifest.commit(Changes(slices=(swapped,)))
         assert await manifest.slice("s1") == swapped
         assert len(await manifest.tasks_of_slice("s1")) == 2

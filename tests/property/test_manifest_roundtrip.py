@@ -74,6 +74,7 @@ def remote_tasks(draw: st.DrawFn, slice_id: str, job: str) -> RemoteTask:
         written_rows=draw(st.none() | numbers),
         failed_code=draw(texts),
         failed_message=draw(texts),
+        surplus=draw(st.booleans()),
         deleted=draw(st.booleans()),
     )
 
@@ -105,6 +106,7 @@ def slices(draw: st.DrawFn, slice_id: str | None = None, job: str | None = None)
         path=draw(texts),
         published_path=draw(texts),
         published_sha256=draw(texts),
+        published_rows=draw(st.integers(0, 2**40)),
         parent=draw(texts),
         task=draw(st.none() | remote_tasks(own_id, own_job)),
         receipt=draw(st.none() | receipts()),
@@ -181,6 +183,7 @@ FULL_TASK = RemoteTask(
     written_rows=15,
     failed_code="c",
     failed_message="m",
+    surplus=True,
     deleted=True,
 )
 FULL = Slice(
@@ -206,6 +209,7 @@ FULL = Slice(
     path="/d/1",
     published_path="/d/0",
     published_sha256="p",
+    published_rows=17,
     parent="s0",
     task=FULL_TASK,
     receipt=FULL_RECEIPT,

@@ -17,7 +17,7 @@ from orchestrator.core.lifecycle import (
 )
 from orchestrator.core.model import LIVE_STATES, Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason
-from orchestrator.core.retry import MAX_REFETCHES, MAX_THROTTLED
+from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED
 from orchestrator.core.window import Window
 from tests.unit.lifecycle_cases import (
     ID,
@@ -102,14 +102,13 @@ def test_a_refused_job_stops_and_a_busy_service_is_waited_out() -> None:
     assert (worn.slice.state, worn.slice.reason) == (S.FAILED, Reason.THROTTLED)
 
 
-def test_a_create_that_never_left_is_tried_again_and_counted() -> None:
-    """No connection: the same intent goes again after a pause, at most ``attempts`` times."""
+def test_a_create_that_never_left_waits_without_using_up_an_attempt() -> None:
+    """No connection: the same intent goes again after a pause; an outage does not burn the slices of a
+    run."""
     sent = admitted(slice_(S.PLANNED))
     again = go(sent, ev.CreateRefused(ID, 1, fault())).slice
-    assert (again.state, again.attempt) == (S.PLANNED, 2)
+    assert (again.state, again.attempt, again.throttled) == (S.PLANNED, 1, 1)
     assert again.not_before_at > NOW
-    last = go(replace(sent, attempt=3), ev.CreateRefused(ID, 1, fault())).slice
-    assert (last.state, last.reason) == (S.FAILED, Reason.ATTEMPTS_EXHAUSTED)
 
 
 def test_a_create_without_a_clear_answer_is_looked_for_and_never_repeated() -> None:
@@ -137,11 +136,11 @@ def test_an_unknown_refusal_is_load_until_it_recurs_with_nothing_outstanding() -
     assert (paused.slice.state, kinds(paused)) == (S.PLANNED, [])
     assert paused.slice.not_before_at > NOW
     twice = go(replace(admitted(paused.slice), throttled=1), strange).slice
-    stopped = go(twice, ev.ProvedAbsent(ID, 1), Rules(JOB, outstanding=1))
+    stopped = go(twice, ev.ProvedAbsent(ID, 1), Rules(JOB, hopeless=True))
     assert (stopped.slice.state, kinds(stopped)) == (S.FAILED, ["StopJob"])
-    others = go(twice, ev.ProvedAbsent(ID, 1), Rules(JOB, outstanding=5))
+    others = go(twice, ev.ProvedAbsent(ID, 1))
     assert (others.slice.state, kinds(others)) == (S.PLANNED, [])
-    worn = go(replace(twice, throttled=MAX_THROTTLED + 1), ev.ProvedAbsent(ID, 1), Rules(JOB, outstanding=5))
+    worn = go(replace(twice, throttled=MAX_THROTTLED + 1), ev.ProvedAbsent(ID, 1))
     assert worn.slice.reason == Reason.THROTTLED
 
 
@@ -267,6 +266,46 @@ def test_when_the_last_attempt_fails_the_fullest_file_so_far_is_kept() -> None:
     assert kinds(step) == ["Unwatch", "DeleteRemote", "Publish"]
 
 
+OWN = {"published_path": "/archive/old.jsonl", "published_sha256": "cc"}
+
+
+def test_a_file_of_an_earlier_run_is_replaced_wherever_its_rows_go() -> None:
+    """Published under another path, cut, split or empty: whoever settles last knows which old file must
+    go."""
+    short = slice_(S.TRANSFERRING, **OWN)
+    assert staged(short).slice.published_path == "/archive/old.jsonl"
+    cut = staged(short, stored=90, truncated=True, kept=Window(1000, 1400))
+    assert [child.published_path for child in cut.children] == ["/archive/old.jsonl", ""]
+    assert cut.slice.published_path == ""
+    split = staged(short, stored=0, truncated=True, kept=None, staged_path="")
+    assert [child.published_path for child in split.children] == ["/archive/old.jsonl", ""]
+    silent = go(slice_(S.RUNNING, expected_lines=0, **OWN), observed("SUCCESS", written_rows=0))
+    assert (silent.slice.state, kinds(silent), silent.covered) == (S.SETTLING, ["Unwatch", "Publish"], None)
+    bare = go(silent.slice, ev.Published(ID, 1))
+    assert (bare.slice.state, bare.slice.published_path, bare.covered) == (S.EMPTY, "", WINDOW)
+
+
+def test_rows_that_the_service_no_longer_has_are_not_replaced_by_fewer() -> None:
+    """Damaged here and gone there is a gap of its own, not a smaller success."""
+    damaged = slice_(S.TRANSFERRING, published_rows=80, **OWN)
+    gone = staged(damaged)
+    assert (gone.slice.state, gone.slice.reason, kinds(gone)) == (
+        S.FAILED,
+        Reason.SOURCE_GONE,
+        ["DiscardStaged"],
+    )
+    silent = slice_(S.RUNNING, expected_lines=0, published_rows=80, **OWN)
+    assert go(silent, observed("SUCCESS", written_rows=0)).slice.reason == Reason.SOURCE_GONE
+
+
+def test_a_single_second_asked_for_with_its_neighbours_has_room_for_them() -> None:
+    """The margin must not make a dense second look overfull."""
+    second = slice_(S.PLANNED, window=Window(1000, 1001), expected_lines=None)
+    intent = admitted(second).task
+    assert intent is not None
+    assert (intent.window, intent.limit) == (Window(999, 1002), 300)
+
+
 def test_short_without_any_row_is_a_gap_without_a_file() -> None:
     """Nothing staged is nothing to publish."""
     before = slice_(S.TRANSFERRING, attempt=3)
@@ -330,12 +369,14 @@ def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
 def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> None:
     """No file and nothing written: a count of 0 covers it, a word of the service does when no count is to be
     had."""
-    before = slice_(S.TRANSFERRING, task=task(state="SUCCESS", written_rows=0))
+    before = slice_(S.TRANSFERRING, expected_lines=None, task=task(state="SUCCESS", written_rows=0))
     asked = go(before, ev.TransferFailed(ID, 1, fault(code=code)))
     assert (asked.slice.state, kinds(asked)) == (S.TRANSFERRING, ["Recount"])
     assert go(asked.slice, ev.Recounted(ID, 1, 0, NOW)).slice.state is S.EMPTY
     unsure = go(asked.slice, ev.Recounted(ID, 1, None, NOW))
     assert (unsure.slice.state, kinds(unsure)) == (S.RUNNING, ["Watch"])
+    counted = replace(asked.slice, expected_lines=50)
+    assert go(counted, ev.Recounted(ID, 1, None, NOW)).slice.state is S.PLANNED
     twice = replace(asked.slice, refetched=1)
     silent = go(twice, ev.Recounted(ID, 1, None, NOW)).slice
     assert (silent.state, silent.evidence) == (S.EMPTY, Evidence.ROWS_ONLY)
@@ -363,9 +404,13 @@ def test_transfer_faults_are_answered_by_whose_fault_they_are() -> None:
     broken = go(before, ev.TransferFailed(ID, 1, fault(code="broken_body"))).slice
     assert (broken.state, broken.refetched, broken.fetch_round) == (S.READY, 1, 1)
     lost = go(before, ev.TransferFailed(ID, 1, fault(code="unreachable"))).slice
-    assert (lost.state, lost.refetched, lost.fetch_round) == (S.READY, 1, 0)
-    anew = go(replace(before, refetched=MAX_REFETCHES), ev.TransferFailed(ID, 1, fault()))
-    assert (anew.slice.state, kinds(anew)) == (S.PLANNED, ["DeleteRemote"])
+    assert (lost.state, lost.throttled, lost.fetch_round) == (S.READY, 1, 0)
+    for worn_out, code in (
+        (replace(before, throttled=MAX_LOST_CONNECTIONS), "unreachable"),
+        (replace(before, refetched=MAX_REFETCHES), "broken_body"),
+    ):
+        anew = go(worn_out, ev.TransferFailed(ID, 1, fault(code=code)))
+        assert (anew.slice.state, kinds(anew)) == (S.PLANNED, ["DeleteRemote"])
 
 
 # --- settling, ends, beginnings ---
@@ -390,7 +435,7 @@ def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
         (slice_(S.IN_DOUBT), S.IN_DOUBT, ["Resolve"]),
         (slice_(S.WAITING), S.WAITING, ["Watch"]),
         (slice_(S.RUNNING), S.RUNNING, ["Watch"]),
-        (slice_(S.READY), S.READY, []),
+        (slice_(S.READY, not_before_at=9e9), S.READY, []),
         (slice_(S.TRANSFERRING), S.READY, []),
         (slice_(S.TRANSFERRING, receipt=receipt()), S.TRANSFERRING, ["Recount"]),
         (slice_(S.SETTLING, receipt=receipt()), S.SETTLING, ["Publish"]),
@@ -405,6 +450,8 @@ def test_every_unfinished_state_knows_its_first_step_after_a_crash(
     step = go(before, ev.Resumed(ID))
     assert (step.slice.state, kinds(step)) == (state, orders)
     assert "Submit" not in kinds(step)
+    if state in (S.PLANNED, S.READY):
+        assert step.slice.not_before_at == 0.0
     if state is S.PLANNED:
         assert (step.slice.attempt, step.slice.throttled) == (0, 0)
 

@@ -203,8 +203,18 @@ def test_a_count_the_service_fails_to_give_is_only_missing(fault: ServiceError) 
     assert any(part.lines is None for part in slices(parts))
 
 
-@pytest.mark.parametrize("error", [Refused("AccessDenied"), CredentialsError("none"), ZeroDivisionError()])
-def test_a_refusal_or_a_bug_stops_planning(error: Exception) -> None:
+def test_who_may_not_query_plans_without_counts() -> None:
+    """A refused count leaves windows uncounted: exporting may be allowed all the same."""
+    service = Service(
+        count_fault=lambda _: Refused("AccessDenied"), histogram_fault=lambda _: Refused("AccessDenied")
+    )
+    parts, _ = planned(service)
+    assert normalise(part.window for part in slices(parts)) == (DAY,)
+    assert all(part.lines is None for part in slices(parts))
+
+
+@pytest.mark.parametrize("error", [CredentialsError("none"), ZeroDivisionError()])
+def test_lost_keys_or_a_bug_stop_planning(error: Exception) -> None:
     """What no other way of counting mends is raised, and no question stays out."""
     service = Service(count_fault=lambda number: error if number >= 4 else None)
     with pytest.raises(type(error)):

@@ -76,23 +76,23 @@ def page(n: int, *, size: int | None = None, total: int | None = None) -> TaskPa
 
 
 @pytest.mark.parametrize(
-    ("cursor", "served", "stop", "expected"),
+    ("cursor", "served", "fresh", "stop", "expected"),
     [
-        (PageCursor(), page(0), False, PageCursor(1, 0, finished=True)),
-        (PageCursor(), page(100, size=100, total=250), False, PageCursor(2, 100)),
-        (PageCursor(3, 200), page(50, size=100, total=250), False, PageCursor(4, 250, finished=True)),
-        (PageCursor(), page(50, size=100, total=250), False, PageCursor(2, 50)),
-        (PageCursor(), page(50, size=50), False, PageCursor(2, 50)),
-        (PageCursor(), page(9), False, PageCursor(2, 9, finished=True)),
-        (PageCursor(), page(10), False, PageCursor(2, 10)),
-        (PageCursor(), page(100), True, PageCursor(1, 100, finished=True)),
+        (PageCursor(), page(0), 0, False, PageCursor(1, 0, finished=True)),
+        (PageCursor(), page(100, size=100, total=250), 100, False, PageCursor(2, 100)),
+        (PageCursor(3, 200), page(50, size=100, total=250), 50, False, PageCursor(4, 250, finished=True)),
+        (PageCursor(), page(50, size=100, total=250), 50, False, PageCursor(2, 50)),
+        (PageCursor(), page(50, size=50), 50, False, PageCursor(2, 50)),
+        (PageCursor(), page(5), 5, False, PageCursor(2, 5)),
+        (PageCursor(2, 5), page(5), 0, False, PageCursor(3, 10, finished=True)),
+        (PageCursor(), page(100), 100, True, PageCursor(1, 100, finished=True)),
     ],
 )
 def test_a_walk_ends_where_the_list_ends_and_not_at_a_lowered_page_size(
-    cursor: PageCursor, served: TaskPage, stop: bool, expected: PageCursor
+    cursor: PageCursor, served: TaskPage, fresh: int, stop: bool, expected: PageCursor
 ) -> None:
-    """A short page ends the walk only when neither a total nor the smallest page size speaks against it."""
-    assert advance(cursor, served, asked_size=100, stop=stop) == expected
+    """A short page does not end the walk; an empty one, the total, or a page without anything new does."""
+    assert advance(cursor, served, fresh=fresh, stop=stop) == expected
 
 
 def test_a_walk_may_stop_only_when_a_whole_page_is_older_than_needed() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from orchestrator.core import events as ev
+from orchestrator.core.model import Slice
+from orchestrator.core.retry import backoff_s
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
-from orchestrator.errors import CredentialsError, OrchestratorError, ServiceError
-from orchestrator.ports.files import Publication
+from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
+from orchestrator.ports.files import Publication, PublishOutcome
 from orchestrator.ports.service import CountUnavailable, Histogram
 
 __all__ = ["discard", "publish", "recount"]
+
+RECOUNT_TRIES = 6
+"""Beyond the client's own retries; then the slice is judged without a count."""
 
 
 async def publish(orders: Sequence[ev.Publish], context: JobContext, room: Room) -> list[ev.Event]:
@@ -26,41 +32,70 @@ async def publish(orders: Sequence[ev.Publish], context: JobContext, room: Room)
             replaces_own=bool(order.slice.published_path) and order.slice.published_path == order.slice.path,
         )
         for order in orders
+        if order.receipt.staged_path
     ]
     numbers = {order.slice.id: order.slice.task.number if order.slice.task else 0 for order in orders}
     room.boundary.reached("settle.before")
     try:
-        outcomes = await context.destination.publish(batch)
+        outcomes = {outcome.key: outcome for outcome in await context.destination.publish(batch)}
+        for order in orders:
+            outcome = outcomes.get(order.slice.id)
+            if outcome is None or (outcome.error is None and not outcome.lost):
+                await _retire_replaced(order, context, room)
     except OrchestratorError as error:
         return [ev.PublishFailed(key, number, fault_of(error)) for key, number in numbers.items()]
     room.boundary.reached("settle.after")
-    answers: list[ev.Event] = []
-    for outcome in outcomes:
-        number = numbers[outcome.key]
-        if outcome.lost:
-            answers.append(ev.StagedLost(outcome.key, number))
-        elif outcome.error is not None:
-            answers.append(ev.PublishFailed(outcome.key, number, fault_of(outcome.error)))
-        else:
-            answers.append(ev.Published(outcome.key, number))
-    return answers
+    return [_answer(key, number, outcomes.get(key)) for key, number in numbers.items()]
+
+
+def _answer(slice_id: str, number: int, outcome: PublishOutcome | None) -> ev.Event:
+    if outcome is None or (outcome.error is None and not outcome.lost):
+        return ev.Published(slice_id, number)
+    if outcome.error is not None:
+        return ev.PublishFailed(slice_id, number, fault_of(outcome.error))
+    return ev.StagedLost(slice_id, number)
+
+
+async def _retire_replaced(order: ev.Publish, context: JobContext, room: Room) -> None:
+    """A file of an earlier run whose rows now stand elsewhere, or nowhere, goes last: no row is ever missing
+    in between. Done again after a crash, because the slice is still settling."""
+    slice_ = order.slice
+    old = slice_.published_path
+    if not old or (old == slice_.path and order.receipt.staged_path):
+        return
+    if not await context.destination.retire(old, slice_.published_sha256):
+        room.observer.noted("settle.changed_file_left", job=slice_.job, slice=slice_.id, path=old)
 
 
 async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Event:
     """Carry out one Recount: SQL count first, the histogram's hits when that is refused; None when neither
     answers."""
     slice_ = order.slice
-    identity = context.job.identity
-    try:
-        answer: int | CountUnavailable = await context.counts.count(identity, slice_.logstream, slice_.window)
-        if isinstance(answer, CountUnavailable):
-            histogram = await context.counts.histogram(identity, slice_.logstream, slice_.window)
-            answer = _hits(histogram)
-    except (ServiceError, CredentialsError) as error:
-        room.observer.noted("settle.recount_failed", job=slice_.job, slice=slice_.id, error=str(error)[:200])
-        answer = CountUnavailable(str(error)[:200])
-    count = None if isinstance(answer, CountUnavailable) else answer
+    count: int | None = None
+    for tries in range(1, RECOUNT_TRIES + 1):
+        try:
+            count = await _count(context, slice_)
+            break
+        except (Refused, CredentialsError) as error:
+            room.observer.noted(
+                "settle.recount_refused", job=slice_.job, slice=slice_.id, error=str(error)[:200]
+            )
+            break
+        except ServiceError as error:
+            # Not an answer about the lines: an outage must not pass for "cannot be counted".
+            room.observer.noted(
+                "settle.recount_failed", job=slice_.job, slice=slice_.id, error=str(error)[:200]
+            )
+            await asyncio.sleep(backoff_s(f"recount:{slice_.id}", tries, at_least_s=error.retry_after_s))
     return ev.Recounted(slice_.id, order.number, count, room.clock.now())
+
+
+async def _count(context: JobContext, slice_: Slice) -> int | None:
+    identity = context.job.identity
+    answer = await context.counts.count(identity, slice_.logstream, slice_.window)
+    if isinstance(answer, CountUnavailable):
+        answer = _hits(await context.counts.histogram(identity, slice_.logstream, slice_.window))
+    return None if isinstance(answer, CountUnavailable) else answer
 
 
 def _hits(answer: Histogram | CountUnavailable) -> int | CountUnavailable:

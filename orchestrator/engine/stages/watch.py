@@ -31,6 +31,8 @@ LIST_FROM = 8
 """From so many outstanding on a list page is cheaper than describing each."""
 PAGE_SIZE = 100
 EXTRA_PAGES = 2
+SMALLEST_PAGE = 10
+"""The service's own default (bls-api.md 2.3)."""
 UNLISTED_ROUNDS = 3
 """Rounds a remote task may be missing from the list before it is described."""
 _KNOWN = frozenset(RemoteState)
@@ -127,9 +129,9 @@ class Watcher:
         wanted = {entry.uuid: entry for entry in self._roster.values()}
         stores = {entry.logstore for entry in self._roster.values()}
         logstore = next(iter(stores)) if len(stores) == 1 else ""
-        size, met, pages = PAGE_SIZE, 0, 0
+        outstanding, size, pages = len(wanted), PAGE_SIZE, 0
         try:
-            while wanted and pages < met // max(size, 1) + len(wanted) // max(size, 1) + 1 + EXTRA_PAGES:
+            while wanted and pages < -(-outstanding // size) + EXTRA_PAGES:
                 pages += 1
                 page = await self._tasks.list_page(
                     project=self._project,
@@ -140,7 +142,7 @@ class Watcher:
                 )
                 if not page.tasks:
                     break
-                size, met = len(page.tasks), met + len(page.tasks)
+                size = max(SMALLEST_PAGE, min(size, len(page.tasks)))
                 for status in page.tasks:
                     entry = wanted.pop(status.uuid, None)
                     if entry is not None:

@@ -61,6 +61,7 @@ CREATE TABLE slices (
   path           TEXT NOT NULL,
   published_path TEXT NOT NULL,
   published_sha256 TEXT NOT NULL,
+  published_rows INTEGER NOT NULL,
   parent         TEXT NOT NULL,
   task_number    INTEGER,
   task_uuid      TEXT,
@@ -116,6 +117,7 @@ CREATE TABLE remote_tasks (
   written_rows   INTEGER,
   failed_code    TEXT NOT NULL,
   failed_message TEXT NOT NULL,
+  surplus        INTEGER NOT NULL,
   deleted        INTEGER NOT NULL,
   doubt_at       REAL,
   forgotten      INTEGER NOT NULL DEFAULT 0,
@@ -123,6 +125,7 @@ CREATE TABLE remote_tasks (
 );
 
 CREATE INDEX remote_tasks_by_slice ON remote_tasks (slice_id, number, uuid);
+CREATE INDEX remote_tasks_surplus ON remote_tasks (job) WHERE surplus AND NOT deleted;
 CREATE INDEX remote_tasks_by_uuid ON remote_tasks (uuid) WHERE uuid <> '';
 CREATE INDEX remote_tasks_doubtful ON remote_tasks (doubt_at) WHERE doubt_at IS NOT NULL;
 
