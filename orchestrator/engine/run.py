@@ -128,9 +128,12 @@ async def _take_up_all(
         lacking = await missing_of(job, job.window, manifest, left.taken)
         for slice_, event in left.events:
             driver.resume(slice_, event)
+        surplus = await manifest.surplus(job.name)
+        for task in surplus:
+            driver.post(Stray(task))
         if lacking or left.taken:
             missing[job.name] = lacking
-        elif (await doubted_lately(job, room))[0] or await manifest.surplus(job.name):
+        elif surplus or (await doubted_lately(job, room))[0]:
             missing[job.name] = None
     return missing
 
@@ -150,8 +153,6 @@ async def _begin(
         if missing:
             async for part in planned_slices(context, missing, room):
                 await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
-        for task in await room.manifest.surplus(job.name):
-            driver.post(Stray(task))
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))
     except OrchestratorError as error:
