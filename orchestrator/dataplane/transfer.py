@@ -154,8 +154,7 @@ class _Transfer:
         with storage_faults(self._area.part):
             self._area.discard()
 
-    # --- what an earlier call left
-    # --------------------------------------------------------------------------------
+    # --- what an earlier call left ---
 
     def _earlier(self) -> Receipt | Progress | None:
         area = self._area
@@ -191,8 +190,7 @@ class _Transfer:
             os.path.exists(self._area.staged) and os.path.getsize(self._area.staged) == receipt.stored_bytes
         )
 
-    # --- fetching
-    # -------------------------------------------------------------------------------------------------
+    # --- fetching ---
 
     async def _fetch(self, earlier: Progress | None) -> LinkExpired | None:
         fetch = Fetch(
@@ -230,8 +228,7 @@ class _Transfer:
         with storage_faults(area.folder):
             self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
 
-    # --- deciding and staging
-    # -------------------------------------------------------------------------------------
+    # --- deciding and staging ---
 
     async def _stage(self) -> Receipt:
         ticket = self._ticket

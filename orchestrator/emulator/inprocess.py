@@ -98,6 +98,7 @@ class InProcessService:
             "order": request.order.value,
             "fileDir": request.file_dir,
         }
+        body = {key: value for key, value in body.items() if value != ""}
         try:
             uuid = await self._call(
                 Family.CREATE,
@@ -205,11 +206,10 @@ class InProcessService:
     def _ask(self, identity: JobIdentity, logstream: str, window: Window, query: str, now_s: float) -> Ask:
         wish = {
             "project": identity.project,
-            "logStreamName": logstream,
             "query": query,
             "startDateTime": iso_utc(window.start_s),
             "endDateTime": iso_utc(window.end_s),
-        }
+        } | ({"logStreamName": logstream} if logstream else {})
         return self.world.ask(wish, identity.logstore, now_s)
 
     async def _counted(

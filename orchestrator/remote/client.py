@@ -68,8 +68,7 @@ class BlsClient:
         """Close all connections; idempotent."""
         await self._session.close()
 
-    # --- download tasks
-    # ---------------------------------------------------------------------------------------------
+    # --- download tasks ---
 
     async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
         call = "CreateDownloadTask"
@@ -86,6 +85,9 @@ class BlsClient:
             "order": request.order.value,
             "fileDir": request.file_dir,
         }
+        # Absent means all streams and the service's own folder; "" might mean a stream without a name
+        # (bls-api.md 10.26).
+        body = {key: value for key, value in body.items() if value != ""}
         try:
             answer = await self._session.call(
                 Call(
@@ -128,8 +130,7 @@ class BlsClient:
         descending: bool = True,
     ) -> TaskPage:
         body = {
-            "project": project,
-            "logStoreName": logstore,
+            **{key: value for key, value in (("project", project), ("logStoreName", logstore)) if value},
             "orderBy": order_by,
             "order": "desc" if descending else "asc",
             "pageNo": page_no,
@@ -163,8 +164,7 @@ class BlsClient:
             if not answer.ok:
                 raise
 
-    # --- counts
-    # -----------------------------------------------------------------------------------------------------
+    # --- counts ---
 
     async def count(
         self, identity: JobIdentity, logstream: str, window: Window, *, match_all: bool = False
@@ -198,8 +198,7 @@ class BlsClient:
             lambda found, answer: answers.histogram_of(found, request_id_of(answer, found), window),
         )
 
-    # --- metadata
-    # ---------------------------------------------------------------------------------------------------
+    # --- metadata ---
 
     async def describe_logstore(self, project: str, logstore: str) -> LogStore:
         return await self._named(
@@ -228,8 +227,7 @@ class BlsClient:
                 raise
             return False if refused.status == 404 else None
 
-    # --- how reads are made
-    # -----------------------------------------------------------------------------------------
+    # --- how reads are made ---
 
     async def _pages(self, name: str, path: str, project: str) -> tuple[LogStore, ...]:
         """All pages, oldest first so that what appears meanwhile comes last; each name once. Bounded by
@@ -385,7 +383,7 @@ def _date(answer: Answer) -> float | None:
 def _where(identity: JobIdentity, logstream: str, query: str, window: Window) -> Sequence[tuple[str, str]]:
     return (
         ("project", identity.project),
-        ("logStreamName", logstream),
+        *((("logStreamName", logstream),) if logstream else ()),
         ("query", query),
         ("startDateTime", iso_utc(window.start_s)),
         ("endDateTime", iso_utc(window.end_s)),

@@ -84,6 +84,8 @@ WHIMS: Mapping[str, Mapping[str, Any]] = {
     "file errors": {"file_error_probability": 0.2},
     "server clock ahead": {"clock_offset_s": 300.0},
     "server clock behind": {"clock_offset_s": -300.0},
+    "an empty stream name means none": {"empty_stream": "none", "empty_equals_absent": False},
+    "an empty stream name is unknown": {"empty_stream": "not-found", "empty_equals_absent": False},
     "strict fields": {"unknown_fields": "rejected"},
 }
 """Fault name to the switches it sets. Every one leaves a complete export possible."""

@@ -206,8 +206,7 @@ def test_discarding_is_idempotent(tmp_path: Path, make: MakeDestination) -> None
     wait(place.discard(""))
 
 
-# --- folders only
-# -----------------------------------------------------------------------------------------------------
+# --- folders only ---
 
 
 def test_files_have_the_rights_the_umask_leaves(tmp_path: Path) -> None:

@@ -153,8 +153,7 @@ def staging_names(folder: Path) -> set[str]:
     return {path.name for path in area.iterdir()} if area.exists() else set()
 
 
-# --- rows and the forms they are served in
-# ----------------------------------------------------------------------------
+# --- rows and the forms they are served in ---
 
 Row = dict[str, Any]
 

@@ -376,8 +376,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
             tracemalloc.stop()
 
 
-# --- disk ---------------------------------------------------------------------------------------------------
-# ----------
+# --- disk ---
 
 
 def test_transfers_side_by_side_do_not_promise_the_same_room_twice(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -258,10 +258,19 @@ def test_the_official_signer_agrees(use: Callable[[BlsClient], Awaitable[Any]], 
     assert theirs.decode() == seen.headers["authorization"]
 
 
+def test_what_is_not_meant_is_not_sent() -> None:
+    """All streams and the service's own folder are asked for by leaving them out: an empty text might mean a
+    stream without a name."""
+    bench = Bench(lambda _: _enveloped({"uuid": UUID}, 201))
+    bench.run(lambda c: c.create(replace(REQUEST, logstream=""), send_within_s=5))
+    assert {"logStreamName", "fileDir"}.isdisjoint(json.loads(bench.seen[0].body))
+
+
 def test_a_create_says_all_eleven_things_once() -> None:
     """A create is one POST with every documented field and a signature of thirty seconds."""
     bench = Bench(lambda _: _enveloped({"uuid": UUID}, 201))
-    accepted = bench.run(lambda c: c.create(REQUEST, send_within_s=5))
+    request = replace(REQUEST, file_dir="bucket/exports/")
+    accepted = bench.run(lambda c: c.create(request, send_within_s=5))
     (seen,) = bench.seen
     assert (seen.method, seen.target) == ("POST", "/v2/logstore/download")
     assert json.loads(seen.body) == {
@@ -275,7 +284,7 @@ def test_a_create_says_all_eleven_things_once() -> None:
         "format": "json",
         "limit": 1_000_000,
         "order": "asc",
-        "fileDir": "",
+        "fileDir": "bucket/exports/",
     }
     assert "/30/" in seen.headers["authorization"]
     assert accepted.uuid == UUID
