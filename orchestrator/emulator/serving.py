@@ -148,10 +148,13 @@ class FileDoor:
             response.content_length = end - start
         if short and start < end:
             end = start + int(self._world.chance.fraction("file cut") * (end - start))
-        await response.prepare(request)
-        if request.method == "HEAD":
-            return response
-        broken = await self._send(request, response, task.uuid, body, start, end)
+        try:
+            await response.prepare(request)
+            if request.method == "HEAD":
+                return response
+            broken = await self._send(request, response, task.uuid, body, start, end)
+        except ConnectionError:
+            broken = True  # the caller went away, which is its right
         self._world.witness.answered("file", 0 if broken else status)
         return response
 
