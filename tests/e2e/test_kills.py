@@ -1,0 +1,167 @@
+"""SIGKILL at any moment of a run, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.proving import (
+    Program,
+    Rows,
+    describe_world,
+    each_slice_one_task,
+    manifest_is_intact,
+    nothing_leaks,
+    nothing_left_to_do,
+    only_verified_files,
+    program,
+    same_rows,
+    sums_agree,
+    truth,
+)
+
+ROWS = 12_000
+JOB = {"max_lines": 1000}
+BEHAVIOUR = {
+    "run_base_s": 0.3,
+    "executors": 6,
+    "latency_s": 0.01,
+    "file_bytes_per_s": 400_000.0,
+}
+"""Slow enough that kills meet every stage: planning, creating, waiting, fetching, publishing."""
+KILLS = 5
+SEED = 20_260_114
+
+Ledger = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """How the export goes when nobody kills it."""
+
+    duration_s: float
+    rows: Rows
+
+    def moment_s(self, number: int) -> float:
+        """A random moment of the ``number``-th fifth of the run."""
+        return self.duration_s * (number + random.Random(SEED + number).random()) / KILLS
+
+
+@contextmanager
+def slow_service(folder: Path) -> Iterator[Program]:
+    """An emulator of its own, and the job not yet run, in a folder beside the world."""
+    world = describe_world(folder, ROWS, BEHAVIOUR)
+    (folder / "job").mkdir()
+    with program(folder, "--world", str(world)) as served:
+        desk = Program(folder / "job", served.emulated, served.environment, served.children)
+        desk.write_job(JOB)
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """One whole run of at least twelve slices, held against the truth of the world."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with slow_service(folder) as desk:
+        begun = time.monotonic()
+        ended = desk.run()
+        duration_s = time.monotonic() - begun
+        assert ended.exit == 0, ended.err
+        assert ended.document["jobs"][0]["slices"]["done"] >= 12
+        rows = desk.archived()
+    same_rows(rows, truth(folder / "world.toml"))
+    return Undisturbed(duration_s, rows)
+
+
+def killed(desk: Program, after_s: float) -> bool:
+    """Start a run and kill it; False when it had ended before."""
+    child = desk.start("run", "--json", "--no-progress")
+    try:
+        child.communicate(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+    return child.returncode == -9
+
+
+def inspected(desk: Program) -> Ledger:
+    """What a kill may leave: a manifest without a fault, and complete verified files only. The ledger."""
+    if not (desk.folder / "orchestrator.db").exists():
+        assert desk.final_files() == []
+        return []
+    manifest_is_intact(desk)
+    ledger = desk.ledger()
+    only_verified_files(desk, ledger)
+    return ledger
+
+
+def completed(desk: Program) -> None:
+    """Run until exit 0; a run after a kill is not refused, and needs no third one."""
+    ended = desk.run()
+    assert ended.exit == 0, ended.err
+    assert ended.document["complete"] is True
+    nothing_leaks(desk, ended)
+
+
+def fetched_once(desk: Program, ledger: Ledger, done_before: set[str], kills: int = 1) -> None:
+    """No byte of a file that was stored before the kill came again; a file whose fetch may have been
+    interrupted came at most once more per kill."""
+    served = desk.emulated.stats()["bytes_served"]
+    for row in ledger:
+        if row["uuid"] and row["fetched_bytes"]:
+            size, came = row["fetched_bytes"], served.get(row["uuid"], 0)
+            if row["slice"] in done_before:
+                assert came == size, f"{row['uuid']}: {came} bytes of {size} served, and it was done before"
+            else:
+                assert size <= came <= (1 + kills) * size, f"{row['uuid']}: {came} bytes of {size} served"
+
+
+def done_in(ledger: Ledger) -> set[str]:
+    return {row["slice"] for row in ledger if row["state"] == "done"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_killed_at_a_random_moment_is_completed(
+    undisturbed: Undisturbed, tmp_path: Path, number: int
+) -> None:
+    """The same rows as without the kill, one remote task a slice, no stored byte twice, nothing half done."""
+    with slow_service(tmp_path) as desk:
+        assert killed(desk, undisturbed.moment_s(number)) or number == KILLS - 1
+        left = inspected(desk)
+        completed(desk)
+        ledger = inspected(desk)
+        same_rows(desk.archived(), undisturbed.rows)
+        assert done_in(left) <= done_in(ledger)
+        each_slice_one_task(desk, ledger)
+        fetched_once(desk, ledger, done_in(left))
+        sums_agree(desk)
+        nothing_left_to_do(desk)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_is_completed(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Each run is killed a little later than the one before; what they achieved adds up."""
+    with slow_service(tmp_path) as desk:
+        done: set[str] = set()
+        kills = 0
+        for number in range(KILLS):
+            kills += killed(desk, undisturbed.duration_s * (number + 3) / (KILLS + 3))
+            now_done = done_in(inspected(desk))
+            assert done <= now_done
+            done = now_done
+        assert kills >= 2
+        completed(desk)
+        ledger = inspected(desk)
+        same_rows(desk.archived(), undisturbed.rows)
+        each_slice_one_task(desk, ledger)
+        fetched_once(desk, ledger, done, kills)
+        nothing_left_to_do(desk)
