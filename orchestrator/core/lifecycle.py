@@ -45,7 +45,16 @@ from orchestrator.core.reasons import Reason, short_by
 from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED, backoff_s
 from orchestrator.core.window import LATEST_S, Window
 
-__all__ = ["CREATE_SIGNATURE_S", "SEND_WITHIN_S", "TABLE", "IllegalEvent", "Row", "Rules", "transition"]
+__all__ = [
+    "CREATE_SIGNATURE_S",
+    "SEND_WITHIN_S",
+    "TABLE",
+    "IllegalEvent",
+    "Row",
+    "Rules",
+    "limit_of",
+    "transition",
+]
 
 S = SliceState
 
@@ -131,7 +140,7 @@ def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev
             job=slice_.job,
             attempt=attempt,
             window=window,
-            limit=_limit(slice_, window, job),
+            limit=limit_of(slice_.window, window, job),
             order=job.order,
             format=job.format,
             intent_at=now,
@@ -149,9 +158,10 @@ def _admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev
     return ev.Step(after, (ev.Submit(after, task),))
 
 
-def _limit(slice_: Slice, asked: Window, job: Job) -> int:
-    """``max_lines``; but a single second that is asked for with its neighbours has room for them too."""
-    if slice_.window.length_s == 1 and asked != slice_.window:
+def limit_of(window: Window, asked: Window, job: Job) -> int:
+    """How many lines to ask for at most: ``max_lines``; but a single second that is asked for with its
+    neighbours has room for them too."""
+    if window.length_s == 1 and asked != window:
         return min(MAX_LINES_PER_REMOTE_TASK, 3 * job.max_lines)
     return job.max_lines
 

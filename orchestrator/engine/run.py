@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.core.model import Fault, Slice
 from orchestrator.core.report import JobReport, Report
@@ -30,14 +30,6 @@ from orchestrator.engine.takeup import (
 from orchestrator.errors import ExitCode, OrchestratorError, UsageError
 
 __all__ = ["run"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A job that may run: what it resumes and what is still to be planned."""
-
-    desk: Desk
-    missing: WindowSet
 
 
 async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> Report:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
+from orchestrator.core.lifecycle import limit_of
 from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.walk import Doubt
@@ -119,11 +120,10 @@ def _outside(window: Window) -> list[Window]:
 
 def _asks_more(job: Job, slice_: Slice) -> bool:
     """Whether a larger ``max_lines`` may mend what a smaller one could not."""
-    return (
-        slice_.reason == Reason.OVERFULL_SECOND
-        and slice_.task is not None
-        and slice_.task.limit < job.max_lines
-    )
+    task = slice_.task
+    if slice_.reason != Reason.OVERFULL_SECOND or task is None:
+        return False
+    return task.limit < limit_of(slice_.window, task.window, job)
 
 
 async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], frozenset[str]]:
