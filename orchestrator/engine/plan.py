@@ -30,7 +30,8 @@ async def planned_slices(
     context: JobContext, missing: WindowSet, room: Room
 ) -> AsyncIterator[tuple[Slice, ...]]:
     """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven
-    silence. Raises Refused when the service will not be asked."""
+    silence. Raises
+    CredentialsError when the keys are lost meanwhile."""
     job = context.job
     planner = Planner(context.counts, job.identity, rules_for(job, lanes=room.limits.queries), room.clock)
     async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
