@@ -16,6 +16,7 @@ from tests.e2e.proving import (
     Program,
     Rows,
     describe_world,
+    desk_beside,
     each_slice_one_task,
     nothing_leaks,
     only_verified_files,
@@ -66,55 +67,6 @@ def exported(desk: Program, scene: Scene, expected: Rows) -> dict[str, Any]:
     return report
 
 
-# --- forms, windows, clocks: nothing goes wrong, everything is different
-
-FORMS = {
-    "gzip files": Scene({"file_compression": "gzip"}),
-    "zstd files": Scene({"file_compression": "zstd"}),
-    "zip files": Scene({"file_compression": "zip"}),
-    "gzip on the wire": Scene({"content_encoding": "gzip"}),
-    "arrays": Scene({"file_layout": "array", "crlf": True}),
-    "zipped arrays": Scene({"file_layout": "array", "file_compression": "zip"}),
-    "CSV": Scene({"crlf": True}, {"format": "csv"}),
-    "CSV without header, gzip": Scene(
-        {"csv_header": False, "file_compression": "gzip"}, {"format": "csv", "time_field": "#1"}
-    ),
-    "stirred rows, other names, no last newline": Scene(
-        {"row_order": "stirred", "field_names": "pull", "byte_order_mark": True, "final_newline": False}
-    ),
-    "window end inclusive": Scene({"window_end": "inclusive"}),
-    "window end inclusive by the second": Scene({"window_end": "whole-second"}),
-    "window start exclusive": Scene({"window_start": "exclusive"}, one_task_each=False),
-    "rows written are told wrong": Scene({"written_rows": "limit"}),
-    "unknown task state": Scene({"unknown_state": "ARCHIVING", "unknown_state_probability": 1.0}),
-    "task states fall back": Scene({"setback_probability": 1.0, "run_base_s": 0.6}),
-    "page size refused": Scene({"page_size_max": 50, "page_size_above_max": "rejected", "run_base_s": 1.0}),
-    "gateway links, redirected": Scene({"link_kind": "gateway", "link_redirects": 3}),
-}
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Rows]]:
-    """An emulator whose switches can be set, and the truth of its logstore."""
-    folder = tmp_path_factory.mktemp("stage")
-    world = stage_of(folder, Scene({}))
-    with program(folder, "--world", str(world)) as served:
-        yield served, truth(world, end_ms=END_MS)
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_every_row_comes_through(stage: tuple[Program, Rows], tmp_path: Path, name: str) -> None:
-    """Whatever the service's ways are, the archive ends as the truth, and the run as complete."""
-    served, expected = stage
-    served.emulated.reset()
-    served.emulated.behave(run_base_s=0.1)
-    served.emulated.behave(**FORMS[name].behaviour)
-    before = served.emulated.stats()["tasks_made"]
-    desk = Program(tmp_path, served.emulated, served.environment, served.children)
-    report = exported(desk, FORMS[name], expected)
-    assert served.emulated.stats()["tasks_made"] - before == report["remote_tasks_created"]
-
-
 # --- faults that are waited out: the scenes of one test play at the same time
 
 
@@ -131,7 +83,9 @@ def answered(status: str) -> Callable[[Program], None]:
 def doubted(desk: Program) -> None:
     """At least one create was made without an answer and found again, so that creates made less those
     adopted are those answered; the service holds no two of one name."""
-    tasks = each_slice_one_task(desk, desk.ledger())
+    ledger = desk.ledger()
+    tasks = each_slice_one_task(desk, ledger)
+    only_verified_files(desk, ledger)
     assert tasks.adopted > 0, tasks
     assert tasks.made - tasks.adopted == tasks.heard
 
@@ -210,11 +164,9 @@ def played(folder: Path, scene: Scene, check: Callable[[Program], None]) -> None
     world = stage_of(folder, scene)
     with program(folder, "--world", str(world)) as served:
         desk = Program(job, served.emulated, served.environment, served.children)
-        exported(desk, scene, truth(world, end_ms=END_MS))
-        ledger = desk.ledger()
-        only_verified_files(desk, ledger)
+        report = exported(desk, scene, truth(world, end_ms=END_MS))
         if scene.one_task_each:
-            each_slice_one_task(desk, ledger)
+            assert desk.emulated.stats()["tasks_made"] == report["files"]
         check(desk)
 
 
@@ -251,6 +203,52 @@ def test_every_row_comes_through_when_creates_are_in_doubt(tmp_path: Path) -> No
     played_together(tmp_path, IN_DOUBT)
 
 
+# --- forms, windows, clocks: nothing goes wrong, everything is different
+
+FORMS = {
+    "gzip files": Scene({"file_compression": "gzip"}),
+    "zstd files": Scene({"file_compression": "zstd"}),
+    "zip files": Scene({"file_compression": "zip"}),
+    "gzip on the wire": Scene({"content_encoding": "gzip"}),
+    "arrays": Scene({"file_layout": "array", "crlf": True}),
+    "zipped arrays": Scene({"file_layout": "array", "file_compression": "zip"}),
+    "CSV": Scene({"crlf": True}, {"format": "csv"}),
+    "CSV without header, gzip": Scene(
+        {"csv_header": False, "file_compression": "gzip"}, {"format": "csv", "time_field": "#1"}
+    ),
+    "stirred rows, other names, no last newline": Scene(
+        {"row_order": "stirred", "field_names": "pull", "byte_order_mark": True, "final_newline": False}
+    ),
+    "window end inclusive": Scene({"window_end": "inclusive"}),
+    "window end inclusive by the second": Scene({"window_end": "whole-second"}),
+    "window start exclusive": Scene({"window_start": "exclusive"}, one_task_each=False),
+    "rows written are told wrong": Scene({"written_rows": "limit"}),
+    "unknown task state": Scene({"unknown_state": "ARCHIVING", "unknown_state_probability": 1.0}),
+    "task states fall back": Scene({"setback_probability": 1.0, "run_base_s": 0.6}),
+    "page size refused": Scene({"page_size_max": 50, "page_size_above_max": "rejected", "run_base_s": 1.0}),
+    "gateway links, redirected": Scene({"link_kind": "gateway", "link_redirects": 3}),
+}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Rows]]:
+    """An emulator whose switches can be set, and the truth of its logstore."""
+    folder = tmp_path_factory.mktemp("stage")
+    world = stage_of(folder, Scene({}))
+    with program(folder, "--world", str(world)) as served:
+        yield served, truth(world, end_ms=END_MS)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_row_comes_through(stage: tuple[Program, Rows], tmp_path: Path, name: str) -> None:
+    """Whatever the service's ways are, the archive ends as the truth, and the run as complete."""
+    served, expected = stage
+    desk = desk_beside(served, tmp_path)
+    desk.emulated.behave(**FORMS[name].behaviour)
+    report = exported(desk, FORMS[name], expected)
+    assert desk.emulated.stats()["tasks_made"] - desk.made_before == report["remote_tasks_created"]
+
+
 # --- refusals
 
 
@@ -258,24 +256,21 @@ def test_every_row_comes_through_when_creates_are_in_doubt(tmp_path: Path) -> No
     ("auth_style", "code"),
     [("platform", "SignatureDoesNotMatch"), ("bls-401", "Unauthorized"), ("bls-403", "AccessDenied")],
 )
-def test_a_wrong_secret_is_refused_without_being_shown(tmp_path: Path, auth_style: str, code: str) -> None:
-    """Exit 5 with the service's own code and request id, within seconds; the secret is nowhere."""
+def test_a_wrong_secret_is_refused_without_being_shown(
+    stage: tuple[Program, Rows], tmp_path: Path, auth_style: str, code: str
+) -> None:
+    """Exit 5 with the service's own code and request id; the secret is nowhere, and nothing is made."""
     secret = "a-wrong-secret-that-nobody-may-see-17"
-    world = stage_of(tmp_path, Scene({"auth_style": auth_style}))
-    job = tmp_path / "job"
-    job.mkdir()
-    with program(tmp_path, "--world", str(world)) as served:
-        desk = Program(job, served.emulated, served.environment, served.children)
-        desk.write_job({"to": TO})
-        ended = desk.run("--verbose", BCE_SECRET_ACCESS_KEY=secret)
-        assert ended.exit == 5
-        error = ended.document["error"]
-        assert error["code"] == "refused"
-        assert code in error["message"]
-        assert error["request_id"]
-        assert f"request id: {error['request_id']}" in ended.err
-        nothing_leaks(desk, ended, also=(secret,))
-        assert desk.final_files() == []
-        again = desk.run()
-        assert again.exit == 0, "the next run, with the right secret, is none the worse for it"
-        same_rows(desk.archived(), truth(world, end_ms=END_MS))
+    desk = desk_beside(stage[0], tmp_path)
+    desk.emulated.behave(auth_style=auth_style)
+    desk.write_job({"to": TO})
+    ended = desk.run("--verbose", BCE_SECRET_ACCESS_KEY=secret)
+    assert ended.exit == 5
+    error = ended.document["error"]
+    assert error["code"] == "refused"
+    assert code in error["message"]
+    assert error["request_id"]
+    assert f"request id: {error['request_id']}" in ended.err
+    nothing_leaks(desk, ended, also=(secret,))
+    assert desk.final_files() == []
+    assert desk.emulated.stats()["tasks_made"] == desk.made_before
