@@ -3,6 +3,7 @@ cannot be had."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from orchestrator.core import events as ev
@@ -10,11 +11,13 @@ from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import limit_of
 from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.errors import Refused, UsageError
+from orchestrator.errors import Refused, ServiceError, UsageError
+from orchestrator.ports.service import LogStore
 from orchestrator.ports.store import ManifestReader
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
 PERMANENT_DAYS = 3650
 """bls-api.md 4.2."""
 DAY_S = 86_400
+CONTACT_TRIES = 4
+LONGEST_CONTACT_PAUSE_S = 30.0
 _DECISIVE = frozenset({401})
 _NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
 _BAD_CREDENTIALS = frozenset(
@@ -75,7 +80,7 @@ async def retention_starts_at(context: JobContext, room: Room) -> int | None:
     answers."""
     job = context.job
     try:
-        store = await context.meta.describe_logstore(job.identity.project, job.identity.logstore)
+        store = await _first_contact(context, room)
     except Refused as error:
         decisive = error.status in _DECISIVE or error.service_code in _NO_SUCH_STORE | _BAD_CREDENTIALS
         if decisive or error.status == 404:
@@ -87,6 +92,22 @@ async def retention_starts_at(context: JobContext, room: Room) -> int | None:
     if days is None or days <= 0 or days >= PERMANENT_DAYS:
         return None
     return int(room.clock.now()) - days * DAY_S
+
+
+async def _first_contact(context: JobContext, room: Room) -> LogStore:
+    """A service that does not answer at once is given some seconds more: a job that starts in a short outage
+    shall not wait for the next night."""
+    identity = context.job.identity
+    for tries in range(1, CONTACT_TRIES):
+        try:
+            return await context.meta.describe_logstore(identity.project, identity.logstore)
+        except Refused:
+            raise
+        except ServiceError as error:
+            room.observer.noted("run.no_contact", job=context.job.name, error=str(error)[:200], round=tries)
+            pause_s = backoff_s(f"contact:{context.job.name}", tries, at_least_s=error.retry_after_s)
+            await asyncio.sleep(min(pause_s, LONGEST_CONTACT_PAUSE_S))
+    return await context.meta.describe_logstore(identity.project, identity.logstore)
 
 
 async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Leftovers:
