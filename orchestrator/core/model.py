@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from orchestrator.core.job import Compression, DestinationSpec, Job, JobIdentity, Order, Output, ServedFormat
 from orchestrator.core.redact import PresignedLink
-from orchestrator.core.window import Window
+from orchestrator.core.window import Window, iso_utc
 
 __all__ = [
     "LIVE_STATES",
@@ -130,6 +130,24 @@ class CreateRequest:
     limit: int
     order: Order
     file_dir: str = ""
+
+    def body(self) -> dict[str, str | int]:
+        """The fields as they are sent. What is "" is left out: absent means all streams and the service's own
+        folder, while an empty text might mean a stream without a name (bls-api.md 10.26)."""
+        fields: dict[str, str | int] = {
+            "name": self.name,
+            "project": self.identity.project,
+            "logStoreName": self.identity.logstore,
+            "logStreamName": self.logstream,
+            "query": self.identity.query,
+            "queryStartTime": iso_utc(self.window.start_s),
+            "queryEndTime": iso_utc(self.window.end_s),
+            "format": self.format.value,
+            "limit": self.limit,
+            "order": self.order.value,
+            "fileDir": self.file_dir,
+        }
+        return {key: value for key, value in fields.items() if value != ""}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,20 +85,7 @@ class InProcessService:
     # --- download tasks ---
 
     async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
-        body = {
-            "name": request.name,
-            "project": request.identity.project,
-            "logStoreName": request.identity.logstore,
-            "logStreamName": request.logstream,
-            "query": request.identity.query,
-            "queryStartTime": iso_utc(request.window.start_s),
-            "queryEndTime": iso_utc(request.window.end_s),
-            "format": request.format.value,
-            "limit": request.limit,
-            "order": request.order.value,
-            "fileDir": request.file_dir,
-        }
-        body = {key: value for key, value in body.items() if value != ""}
+        body = request.body()
         try:
             uuid = await self._call(
                 Family.CREATE,

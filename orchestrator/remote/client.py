@@ -72,29 +72,13 @@ class BlsClient:
 
     async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
         call = "CreateDownloadTask"
-        body = {
-            "name": request.name,
-            "project": request.identity.project,
-            "logStoreName": request.identity.logstore,
-            "logStreamName": request.logstream,
-            "query": request.identity.query,
-            "queryStartTime": iso_utc(request.window.start_s),
-            "queryEndTime": iso_utc(request.window.end_s),
-            "format": request.format.value,
-            "limit": request.limit,
-            "order": request.order.value,
-            "fileDir": request.file_dir,
-        }
-        # Absent means all streams and the service's own folder; "" might mean a stream without a name
-        # (bls-api.md 10.26).
-        body = {key: value for key, value in body.items() if value != ""}
         try:
             answer = await self._session.call(
                 Call(
                     Family.CREATE,
                     "POST",
                     "/v2/logstore/download",
-                    body=orjson.dumps(body),
+                    body=orjson.dumps(request.body()),
                     timeout_s=CREATE_EXPIRY_S,
                     expires_in_s=CREATE_EXPIRY_S,
                     repeatable=False,
