@@ -225,7 +225,7 @@ def _adopted(slice_: Slice, event: ev.Adopted, now: float, rules: Rules) -> ev.S
 
 def _absent(slice_: Slice, event: ev.ProvedAbsent, now: float, rules: Rules) -> ev.Step:
     task = _task(slice_)
-    if slice_.throttled and rules.hopeless:
+    if slice_.throttled >= 2 and rules.hopeless:
         fault = Fault(
             "refused",
             task.failed_message,
@@ -377,9 +377,9 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
 
 
 def _settle(slice_: Slice, receipt: Receipt) -> ev.Step:
-    if receipt.stored_rows < slice_.published_rows and not slice_.reason:
-        # What stood here held more, and the service no longer has it: nothing replaces it.
-        return _fail(slice_, Reason.SOURCE_GONE, _discard(slice_))
+    if receipt.stored_rows < slice_.published_rows:
+        # What stands here already holds more, and the service no longer has it: nothing replaces it.
+        return _fail(slice_, slice_.reason or Reason.SOURCE_GONE, _discard(slice_))
     if not receipt.staged_path and not slice_.published_path:
         after = replace(slice_, state=S.EMPTY, receipt=receipt, best=None)
         return ev.Step(after, _discard(slice_), covered=slice_.window)
@@ -536,7 +536,7 @@ def _published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> 
         slice_,
         published_path=slice_.path,
         published_sha256=receipt.stored_sha256,
-        published_rows=0 if slice_.reason else receipt.stored_rows,
+        published_rows=receipt.stored_rows,
     )
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.

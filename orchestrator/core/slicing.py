@@ -246,10 +246,14 @@ def _take_in(line: Iterable[_Piece], answers: dict[int, Answer], rules: Rules) -
             # One witness is no proof: let the remote task be the second one.
             for window in _cells(piece.window, rules):
                 yield replace(piece, window=window, state=_Is.SLICE)
-        elif answer.lines:
+        elif not answer.lines:
+            yield replace(piece, state=_Is.PROOF)
+        elif answer.lines <= rules.capacity and rules.crossed(piece.window) is None:
             yield replace(piece, state=_Is.KNOWN, lines=answer.lines, counted_at=answer.at)
         else:
-            yield replace(piece, state=_Is.PROOF)
+            # The two ways of counting contradict each other, and dividing by the one that says "nothing"
+            # would only lead here again: plan as if nothing could be counted.
+            yield from (_Piece(window, _Is.BLIND) for window in _lanes(piece.window, rules))
 
 
 def _cells(window: Window, rules: Rules) -> Iterator[Window]:

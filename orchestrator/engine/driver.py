@@ -255,7 +255,10 @@ class Driver:
                 desk.created += 1
                 desk.lonely_refusals = 0
             case ev.CreateDoubted() if event.fault.status in (400, 403):
-                alone = sum(s.state in OUTSTANDING_STATES for s in self._live.values()) <= 1
+                # Other creates under way may be refused as well: only what was accepted fills a quota.
+                alone = not any(
+                    s.state in (SliceState.WAITING, SliceState.RUNNING) for s in self._live.values()
+                )
                 desk.lonely_refusals = desk.lonely_refusals + 1 if alone else 0
             case ev.Staged():
                 desk.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
