@@ -545,8 +545,11 @@ def _published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> 
 
 
 def _publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: Rules) -> ev.Step:
+    if event.fault.code == "path_occupied" and slice_.reason:
+        return _fail(replace(slice_, receipt=None), Reason.PATH_OCCUPIED, _discard(slice_))
     if event.fault.code == "path_occupied":
-        return _fail(slice_, Reason.PATH_OCCUPIED, _discard(slice_))
+        # What is staged is proved: once the path is free it can take its place without being fetched again.
+        return ev.Step(replace(slice_, state=S.FAILED, reason=Reason.PATH_OCCUPIED))
     return ev.Step(slice_, (ev.StopRun(event.fault),), parked=True)
 
 
@@ -630,7 +633,10 @@ def _resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.S
 
 def _revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
     """A new run tries again what an earlier one gave up, with a full budget. The published file, if any,
-    stays the ledger's until a better one replaces it."""
+    stays the ledger's until a better one replaces it. What only waited for its path is published."""
+    if slice_.reason == Reason.PATH_OCCUPIED and slice_.receipt is not None:
+        waiting = replace(slice_, state=S.SETTLING, reason="")
+        return ev.Step(waiting, (ev.Publish(waiting, slice_.receipt),))
     tasks = (slice_.task,) if slice_.task is not None else ()
     after = replace(
         slice_,
@@ -719,7 +725,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.SETTLING, ev.Resumed): _row(_resumed, S.SETTLING),
     (S.DONE, ev.Marked): _row(_marked, S.FAILED),
     (S.EMPTY, ev.Marked): _row(_marked, S.FAILED),
-    (S.FAILED, ev.Resumed): _row(_revived, S.PLANNED),
+    (S.FAILED, ev.Resumed): _row(_revived, S.PLANNED, S.SETTLING),
     (S.ABANDONED, ev.Resumed): _row(_revived, S.PLANNED),
 }
 """Every legal event in every state. The state diagram in docs is drawn from this."""

@@ -79,7 +79,7 @@ _TEXTS: dict[Reason, ReasonText] = {
     ),
     Reason.PATH_OCCUPIED: ReasonText(
         "a file that is not ours stands at the path",
-        True,
+        False,
         "move that file away, then: orchestrator run {jobs}",
     ),
     Reason.BEYOND_RETENTION: ReasonText(

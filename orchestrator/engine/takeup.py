@@ -35,6 +35,7 @@ PERMANENT_DAYS = 3650
 DAY_S = 86_400
 CONTACT_TRIES = 4
 LONGEST_CONTACT_PAUSE_S = 30.0
+CONTACT_PATIENCE_S = 45.0
 _DECISIVE = frozenset({401})
 _NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
 _BAD_CREDENTIALS = frozenset(
@@ -98,12 +99,15 @@ async def _first_contact(context: JobContext, room: Room) -> LogStore:
     """A service that does not answer at once is given some seconds more: a job that starts in a short outage
     shall not wait for the next night."""
     identity = context.job.identity
+    patience_ends_at = asyncio.get_running_loop().time() + CONTACT_PATIENCE_S
     for tries in range(1, CONTACT_TRIES):
         try:
             return await context.meta.describe_logstore(identity.project, identity.logstore)
         except Refused:
             raise
         except ServiceError as error:
+            if asyncio.get_running_loop().time() >= patience_ends_at:
+                raise
             room.observer.noted("run.no_contact", job=context.job.name, error=str(error)[:200], round=tries)
             pause_s = backoff_s(f"contact:{context.job.name}", tries, at_least_s=error.retry_after_s)
             await asyncio.sleep(min(pause_s, LONGEST_CONTACT_PAUSE_S))
@@ -129,7 +133,7 @@ async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Lefto
     taken += await manifest.unfinished(job.name, window)
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
         taken += [slice_.window]
-        if describe_reason(slice_.reason).mendable or _asks_more(job, slice_):
+        if describe_reason(slice_.reason).mendable or _may_go_on(job, slice_):
             events.append((slice_, ev.Resumed(slice_.id)))
     return Leftovers(tuple(events), subtract(taken, ()))
 
@@ -139,9 +143,12 @@ def _outside(window: Window) -> list[Window]:
     return [Window(start_s, end_s) for start_s, end_s in sides if start_s < end_s]
 
 
-def _asks_more(job: Job, slice_: Slice) -> bool:
-    """Whether a larger ``max_lines`` may mend what a smaller one could not."""
+def _may_go_on(job: Job, slice_: Slice) -> bool:
+    """Whether what no run could mend may have been mended from outside: the path freed, ``max_lines``
+    raised."""
     task = slice_.task
+    if slice_.reason == Reason.PATH_OCCUPIED:
+        return True
     if slice_.reason != Reason.OVERFULL_SECOND or task is None:
         return False
     return task.limit < limit_of(slice_.window, task.window, job)

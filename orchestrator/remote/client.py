@@ -45,6 +45,8 @@ QUERY_TIMEOUT_S: Final = 75.0
 """The service gives up on a query after 60 s (bls-api.md 6)."""
 ATTEMPTS: Final = 5
 TOTAL_S: Final = 180.0
+SILENCE_S: Final = 60.0
+"""After so long without any answer no further attempt of one call begins: whoever called may know better."""
 FIRST_WAIT_S: Final = 0.3
 LONGEST_WAIT_S: Final = 20.0
 PAGE_SIZE: Final = 100
@@ -278,7 +280,8 @@ class BlsClient:
         Time is ``loop.time()``, which a virtual clock moves; tenacity's own limit would read the real one.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + TOTAL_S
+        begun = loop.time()
+        deadline = begun + TOTAL_S
         try:
             return await attempt()  # outside of tenacity, whose machinery costs more than signing does
         except _PASSING as fault:
@@ -290,8 +293,10 @@ class BlsClient:
             return max(rng.random() * ceiling_s, _fault(state).retry_after_s or 0.0)
 
         def stop(state: RetryCallState) -> bool:
-            asked_s = _fault(state).retry_after_s or 0.0
-            return state.attempt_number >= ATTEMPTS or loop.time() + asked_s >= deadline
+            fault = _fault(state)
+            silent = isinstance(fault, Unreachable) and loop.time() - begun >= SILENCE_S
+            late = loop.time() + (fault.retry_after_s or 0.0) >= deadline
+            return state.attempt_number >= ATTEMPTS or silent or late
 
         def told(state: RetryCallState) -> None:
             if self._observer is not None:

@@ -420,7 +420,17 @@ def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
     """A foreign file is never overwritten; a fault of the disk leaves the slice to the next run."""
     before = slice_(S.SETTLING, receipt=receipt())
     occupied = go(before, ev.PublishFailed(ID, 1, fault("give up", "path_occupied")))
-    assert (occupied.slice.reason, kinds(occupied)) == (Reason.PATH_OCCUPIED, ["DiscardStaged"])
+    assert (occupied.slice.state, occupied.slice.reason, kinds(occupied)) == (
+        S.FAILED,
+        Reason.PATH_OCCUPIED,
+        [],
+    )
+    freed = go(occupied.slice, ev.Resumed(ID))
+    assert (freed.slice.state, freed.slice.reason, kinds(freed)) == (S.SETTLING, "", ["Publish"])
+    short = replace(before, reason="short by 3")
+    nowhere = go(short, ev.PublishFailed(ID, 1, fault("give up", "path_occupied")))
+    assert (nowhere.slice.reason, kinds(nowhere)) == (Reason.PATH_OCCUPIED, ["DiscardStaged"])
+    assert go(nowhere.slice, ev.Resumed(ID)).slice.state is S.PLANNED
     full = go(before, ev.PublishFailed(ID, 1, fault("stop", "disk_full")))
     assert (full.slice.state, full.parked, kinds(full)) == (S.SETTLING, True, ["StopRun"])
     lost = go(before, ev.StagedLost(ID, 1)).slice
