@@ -154,7 +154,8 @@ def show_status(out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, 
         failed = sum(count for state, count in counts.slices.items() if state.value == "failed")
         if failed:
             out.line(f"  failures     {failed:,}; `orchestrator gaps` says why")
-        out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
+        if job.to_s is None or job.to_s > job.due_until_s:
+            out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
         if status.next_due_at is not None:
             out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
     if owner is None:

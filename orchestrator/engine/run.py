@@ -187,8 +187,8 @@ async def _report(
     except OrchestratorError as unreadable:
         lost = fault or fault_of(unreadable)
         return JobReport(job.name, _exit_of(lost), job.window, complete=False, error=lost)
-    due_until = min(job.window.end_s, job.due_until_s)
-    not_due = (Window(due_until, job.window.end_s),) if due_until < job.window.end_s else ()
+    to_s = job.to_s if job.to_s is not None else job.due_until_s
+    not_due = (Window(job.due_until_s, to_s),) if to_s > job.due_until_s else ()
     return JobReport(
         job=job.name,
         exit=_job_exit(

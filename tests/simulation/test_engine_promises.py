@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.job import Job
 from orchestrator.core.window import Window
 from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.engine.context import JobContext, Room
@@ -20,7 +21,7 @@ from orchestrator.errors import (
     Unreachable,
 )
 from orchestrator.testing.boundary import SimulatedCrash
-from orchestrator.testing.episode import Setting
+from orchestrator.testing.episode import Episode, Setting
 from orchestrator.testing.loop import VirtualTime
 from tests.simulation.rig import DAY_S, Door, Rig, ceilings, failing, only_first, with_door
 
@@ -209,3 +210,26 @@ def test_a_job_refused_in_unknown_words_with_nothing_outstanding_is_refused(
     assert (report.error.code, report.error.service_code) == ("refused", "NotToday")
     assert report.duration_s < soon_s
     assert rig.world.witness.tasks_made == 0
+
+
+class _Later(Episode):
+    """The same job, asked for ten minutes that have not come yet."""
+
+    @property
+    def job(self) -> Job:
+        return replace(super().job, to_s=self.setting.window.end_s + 600)
+
+
+def test_what_lies_inside_the_margin_is_named_as_not_due(tmp_path: Path) -> None:
+    """An asked end that has not come yet is neither covered nor a gap: the report says from where to
+    where."""
+    episode = _Later(Setting(slices=3), tmp_path / "later")
+    end_s = episode.setting.window.end_s
+    report = episode.live().report
+    assert report is not None
+    assert report.complete
+    assert report.jobs[0].gaps == ()
+    assert report.jobs[0].not_due == (Window(end_s, end_s + 600),)
+    plain = Episode(Setting(slices=3), tmp_path / "plain").live().report
+    assert plain is not None
+    assert plain.jobs[0].not_due == ()
