@@ -10,6 +10,7 @@ import sys
 from orchestrator.app.emulation import world_of
 from orchestrator.cli.ending import Stage
 from orchestrator.clock import SystemClock
+from orchestrator.core.window import iso_utc
 from orchestrator.emulator.http import TEST_CREDENTIALS, Emulator
 from orchestrator.errors import ExitCode, StorageError
 
@@ -55,6 +56,7 @@ def _introduce(stage: Stage, emulator: Emulator) -> None:
     stage.out.flush()
     stores = [
         f"{project.name}/{store.name}"
+        + (f" from {iso_utc(store.created_at_s)} on" if store.created_at_s else "")
         for project in emulator.world.account.projects()
         for store in emulator.world.account.stores(project.name)
     ]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from typing import Final
 
 import orjson
@@ -32,16 +33,17 @@ __all__ = ["Dater", "dater_for"]
 _CACHE_ENTRIES: Final = 100_000
 
 
-class Dater:
+class Dater(ABC):
     """Dates rows of one file. ``seconds`` returns one entry per row of ``split_rows(region)``, None for a row
     without a readable time."""
 
+    @abstractmethod
     def seconds(self, region: bytes) -> list[int | None]:
-        raise NotImplementedError
+        """One entry per row, UTC epoch seconds."""
 
+    @abstractmethod
     def all_inside(self, region: bytes, window: Window) -> int | None:
         """The number of rows, when it is quickly seen that all of them lie in ``window``; else None."""
-        raise NotImplementedError
 
 
 def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> int | None:

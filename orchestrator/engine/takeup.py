@@ -36,7 +36,6 @@ DAY_S = 86_400
 CONTACT_TRIES = 4
 LONGEST_CONTACT_PAUSE_S = 30.0
 CONTACT_PATIENCE_S = 45.0
-_DECISIVE = frozenset({401})
 _NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
 _BAD_CREDENTIALS = frozenset(
     {
@@ -83,8 +82,8 @@ async def retention_starts_at(context: JobContext, room: Room) -> int | None:
     try:
         store = await _first_contact(context, room)
     except Refused as error:
-        decisive = error.status in _DECISIVE or error.service_code in _NO_SUCH_STORE | _BAD_CREDENTIALS
-        if decisive or error.status == 404:
+        decisive = error.status in (401, 404) or error.service_code in _NO_SUCH_STORE | _BAD_CREDENTIALS
+        if decisive:
             raise
         # Describing needs a permission of its own; exporting may be allowed without it.
         room.observer.noted("run.retention_unknown", job=job.name, why=str(error)[:200])
