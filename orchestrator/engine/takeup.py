@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
-from orchestrator.core.lifecycle import limit_of
 from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.retry import backoff_s
+from orchestrator.core.submitting import limit_of
 from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
 from orchestrator.engine.audit import all_slices, covered_of

@@ -8,8 +8,6 @@ import pytest
 
 from orchestrator.core import events as ev
 from orchestrator.core.lifecycle import (
-    CREATE_SIGNATURE_S,
-    SEND_WITHIN_S,
     TABLE,
     IllegalEvent,
     Rules,
@@ -18,6 +16,7 @@ from orchestrator.core.lifecycle import (
 from orchestrator.core.model import LIVE_STATES, Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED
+from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
 from orchestrator.core.window import Window
 from tests.unit.lifecycle_cases import (
     ID,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.core import events as ev
-from orchestrator.core.lifecycle import CREATE_SIGNATURE_S, SEND_WITHIN_S
 from orchestrator.core.model import CreateRequest
+from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
 from orchestrator.errors import (

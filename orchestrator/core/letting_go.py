@@ -1,0 +1,40 @@
+"""How does a slice end without a file, and what of its leavings goes with it?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.core import events as ev
+from orchestrator.core.model import Evidence, Slice, SliceState
+from orchestrator.core.rules import Rules
+
+__all__ = ["discard", "dropped", "fail", "marked"]
+
+S = SliceState
+
+
+def fail(slice_: Slice, reason: str, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
+    """The slice is a gap for now, with a word of ``core.reasons``."""
+    return ev.Step(replace(slice_, state=S.FAILED, reason=reason, evidence=Evidence.NONE), orders)
+
+
+def discard(slice_: Slice, keep: str = "") -> tuple[ev.Instruction, ...]:
+    """Orders to delete whatever is staged for the slice, except ``keep``."""
+    staged = {r.staged_path for r in (slice_.receipt, slice_.best) if r is not None and r.staged_path}
+    return tuple(ev.DiscardStaged(slice_.job, path) for path in sorted(staged - {keep}))
+
+
+def dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.Step:
+    """Nobody asks for the window any more: its remote task and its staged files go."""
+    task = slice_.task
+    orders: tuple[ev.Instruction, ...] = discard(slice_)
+    if task is not None and task.uuid:
+        orders = (ev.Unwatch(task), ev.DeleteRemote(task), *orders)
+    return ev.Step(replace(slice_, state=S.ABANDONED, receipt=None, best=None), orders)
+
+
+def marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step:
+    """An audit found the stored window wanting: it is no longer covered."""
+    return ev.Step(
+        replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE), uncovered=slice_.window
+    )
