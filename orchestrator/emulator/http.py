@@ -2,6 +2,7 @@
 ``/_emulator/``.
 
 GET  /_emulator/stats       what the emulator saw of its callers (witness.py)
+GET  /_emulator/tasks       every remote task that has not been deleted, oldest first
 GET  /_emulator/behaviour   the switches in force
 POST /_emulator/behaviour   {"switch": value, …} changes some; with ?reset=1 starting from the defaults
 """
@@ -27,6 +28,7 @@ from orchestrator.emulator.behaviour import Behaviour, BehaviourError
 from orchestrator.emulator.chance import hexdigits
 from orchestrator.emulator.mishap import Kind, Mishap, draw_latency, draw_mishap
 from orchestrator.emulator.refusal import Refusal
+from orchestrator.emulator.remote_task import true_state
 from orchestrator.emulator.serving import FILES, HOPS, FileDoor
 from orchestrator.emulator.world import World
 
@@ -144,6 +146,7 @@ class Emulator:
                 answer = found[0].answer(self.world, call, self.server_now_s)
             await asyncio.sleep(latency_s / 2)
             if mishap is not None or answer is None:
+                witness.reply_lost(name, carried_out=mishap is None or mishap.after_effect)
                 return self._spoilt(request, name, mishap, request_id)
             witness.answered(name, answer.status)
             return self._reply(answer, request, request_id)
@@ -225,12 +228,29 @@ class Emulator:
             case "GET", "stats":
                 outstanding = self.world.tasks.outstanding(self.server_now_s)
                 return _json(200, {**self.world.witness.stats(), "outstanding": outstanding})
+            case "GET", "tasks":
+                return _json(200, {"tasks": self._tasks_now()})
             case "GET", "behaviour":
                 return _json(200, asdict(self.world.behaviour))
             case "POST", "behaviour":
                 return self._swap(await request.content.read(), reset="reset=1" in request.raw_path)
             case _:
                 return _json(404, {"complaints": ["no such control"]})
+
+    def _tasks_now(self) -> list[dict[str, str]]:
+        """The truth, without what lists and answers make of it."""
+        now_s = self.server_now_s
+        self.world.tasks.advance(now_s)
+        return [
+            {
+                "uuid": task.uuid,
+                "name": task.request.name,
+                "project": task.request.project,
+                "logstore": task.request.logstore,
+                "state": true_state(task, now_s),
+            }
+            for task in self.world.tasks.tasks()
+        ]
 
     def _swap(self, body: bytes, *, reset: bool) -> web.Response:
         try:

@@ -255,6 +255,7 @@ class InProcessService:
                 latency_s = draw_latency(world.behaviour, world.chance)
                 await asyncio.sleep(latency_s / 2)
                 if mishap is not None:
+                    world.witness.reply_lost(family.value, carried_out=mishap.after_effect)
                     if mishap.after_effect:
                         unheard(self.server_now_s)
                     await asyncio.sleep(latency_s / 2)

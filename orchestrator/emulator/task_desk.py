@@ -201,6 +201,7 @@ class TaskDesk:
 
     def delete(self, uuid: str, now_s: float) -> None:
         """Deletes a task; whether that stops it and removes its file is a switch."""
+        self._witness.delete_asked(uuid)
         self.advance(now_s)
         behaviour = self._behaviour
         if uuid not in self._tasks:

@@ -22,6 +22,8 @@ class Witness:
         self.duplicate_names: Counter[str] = Counter()
         self.bytes_served: Counter[str] = Counter()
         self.file_requests: Counter[str] = Counter()
+        self.deletes_asked: Counter[str] = Counter()
+        self.replies_lost: Counter[str] = Counter()
         self._names: Counter[str] = Counter()
         self._recent: deque[float] = deque()
         self._recent_by_endpoint: dict[str, deque[float]] = {}
@@ -40,6 +42,14 @@ class Witness:
     def answered(self, endpoint: str, status: int) -> None:
         """How it ended; 0 stands for a broken connection."""
         self.statuses[f"{endpoint} {status}"] += 1
+
+    def reply_lost(self, endpoint: str, *, carried_out: bool) -> None:
+        """A caller did not learn what came of a request."""
+        self.replies_lost[f"{endpoint} {'carried out' if carried_out else 'not carried out'}"] += 1
+
+    def delete_asked(self, uuid: str) -> None:
+        """Somebody wants a task gone, whatever comes of it."""
+        self.deletes_asked[uuid] += 1
 
     def task_made(self, name: str, outstanding: int) -> None:
         """A task was made; now so many wait or run."""
@@ -77,6 +87,8 @@ class Witness:
             "duplicate_names_ever": dict(self.duplicate_names),
             "bytes_served": dict(self.bytes_served),
             "file_requests": dict(self.file_requests),
+            "deletes_asked": dict(self.deletes_asked),
+            "replies_lost": dict(self.replies_lost),
         }
 
 

@@ -467,6 +467,8 @@ def test_the_reply_to_a_create_may_be_lost(form: str, status: int | None, made: 
         else:
             assert (await stage.client.create(logStoreName="web", name="lost", **WINDOW)).status == status
         assert [task.request.name for task in stage.world.tasks.tasks()] == (["lost"] if made else [])
+        told = "create carried out" if made else "create not carried out"
+        assert stage.world.witness.replies_lost == {told: 1}
 
     switch = "lost_reply_made" if made else "lost_reply_unmade"
     on_stage(play, **{switch: 1.0, "lost_reply_form": form})
@@ -525,6 +527,12 @@ def test_the_control_door() -> None:
         await stage.finished(name="seen")
         stats = (await fetch(control + "stats")).json
         assert (stats["requests"], stats["tasks_made"], stats["outstanding"]) == ({"create": 1}, 1, 0)
+        (seen,) = (await fetch(control + "tasks")).json["tasks"]
+        assert (seen["name"], seen["project"], seen["logstore"]) == ("seen", "default", "web")
+        assert seen["state"] == "SUCCESS"
+        assert (await stage.client.call("DELETE", f"/v2/logstore/download/{seen['uuid']}")).status == 200
+        assert (await fetch(control + "tasks")).json == {"tasks": []}
+        assert (await fetch(control + "stats")).json["deletes_asked"] == {seen["uuid"]: 1}
         assert (await fetch(control + "behaviour")).json["list_lag_s"] == 0.0
         swapped = await fetch(control + "behaviour", method="POST", data=b'{"list_lag_s": 9.5}')
         assert swapped.json["list_lag_s"] == stage.world.behaviour.list_lag_s == 9.5
