@@ -121,6 +121,8 @@ class Episode:
                 report = await run(*self._furnish(time, plan, notes), jobs_path="jobs.toml")
             except SimulatedCrash as crash:
                 return None, crash, time.elapsed_s
+            finally:
+                await self._leave()
             return report, None, time.elapsed_s
 
         report, crash, virtual_s = run_virtual(
@@ -155,6 +157,9 @@ class Episode:
             self.job, UTC, tasks=service, counts=service, meta=service, destination=destination
         )
         return [context], room
+
+    async def _leave(self) -> None:
+        """Closes what ``_furnish`` opened; a life whose doors are in process opens nothing."""
 
     @property
     def job(self) -> Job:
