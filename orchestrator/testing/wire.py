@@ -75,7 +75,7 @@ class Wire:
 
     async def close(self) -> None:
         """Hangs up on everybody."""
-        await self._server.shutdown(0.0)
+        await self._server.shutdown(0.01)
 
     def connected(self, *, secure: bool) -> ResponseHandler:
         """The client's end of a new connection."""
