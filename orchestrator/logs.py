@@ -50,9 +50,7 @@ class Redaction:
     def own_words(self, text: str) -> str:
         """``text`` that this program wrote itself, without the secrets known: its wording may resemble a
         secret, as in "set BCE_SECRET_ACCESS_KEY, or …", and must stay readable."""
-        for value in self._known:
-            text = text.replace(value, REDACTED)
-        return text
+        return self._redactor.known(text)
 
 
 def clean(value: Any, redact: Callable[[str], str]) -> Any:
@@ -64,6 +62,8 @@ def clean(value: Any, redact: Callable[[str], str]) -> Any:
             return redact(value)
         case Mapping():
             return {redact(str(key)): _clean_named(str(key), item, redact) for key, item in value.items()}
+        case (str() as name, str() as item):  # a header, as HTTP libraries keep them
+            return [redact(name), _clean_named(name, item, redact)]
         case list() | tuple() | set() | frozenset():
             return [clean(item, redact) for item in value]
         case _:
@@ -201,8 +201,11 @@ def _word(value: Any) -> str:
 
 
 def _to_stderr(line: str) -> None:
-    """Looked up at every line, because a live view stands in for ``sys.stderr`` while it is on."""
-    with contextlib.suppress(BrokenPipeError, ValueError):
+    """Looked up at every line, because a live view stands in for ``sys.stderr`` while it is on.
+
+    A stderr that nobody reads, that is closed, or whose disk is full must not end what is told about.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 

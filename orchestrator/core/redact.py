@@ -8,11 +8,11 @@ we recognise.
 
 from __future__ import annotations
 
-import json
+import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 __all__ = ["REDACTED", "PresignedLink", "Redactor", "Secret", "redact"]
 
@@ -97,43 +97,118 @@ class PresignedLink(_Hidden):
         return f"{parts.scheme}://{host}" if parts.scheme and host else ""
 
 
+# A percent sign's number, as often as it was encoded again.
+_AGAIN = r"(?:25){0,8}"
 # A slash as plain text, as JSON may escape it, or percent-encoded any number of times.
-_SLASH = r"(?:\\?/|%(?:25)*2F)"
+_SLASH = rf"(?:\\?/|%{_AGAIN}2F)"
 # Between a name and its value: in a header, a query, a JSON object or the repr of a pair.
-_GIVES = r"(?:\\?[\"'])?\s*(?:[:=,]|%(?:25)*3D)\s*(?:b?\\?[\"'])?"
+_GIVES = rf"(?:\\?[\"'])?\s*(?:[:=,]|%{_AGAIN}3D)\s*(?:b?\\?[\"'])?"
 _VALUE = r"(?:\\/|[^\s\"'&<>\\,])+"
 _SHAPES: Final = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
+    (mark, re.compile(pattern, re.IGNORECASE))
+    for mark, pattern in (
         # The string itself, wherever it stands; signedHeaders is a list joined by ";" (bls-api.md 7).
-        rf"bce-auth-v1{_SLASH}(?P<hide>{_VALUE})",
+        ("bce-auth-v1", rf"bce-auth-v1{_SLASH}(?P<hide>{_VALUE})"),
         # A header or parameter of that name: "Authorization: x", authorization=x, ('Authorization', 'x').
-        rf"authorization{_GIVES}(?P<hide>(?:(?:basic|bearer)\s+)?{_VALUE})",
+        ("authorization", rf"authorization{_GIVES}(?P<hide>(?:(?:basic|bearer)\s+)?{_VALUE})"),
         # Tokens and keys by the names the service and its tools give them (bls-api.md 7, 9).
-        rf"(?:(?:x-bce-)?security[_-]?token|session_?token|secret_?access_?key){_GIVES}(?P<hide>{_VALUE})",
-        # The query of any absolute address. How the service signs its links is not documented (bls-api.md
-        # 2.4), so no parameter name can be trusted to tell a presigned one from a harmless one.
-        r"https?:(?:\\?/){2}(?:\\/|[^\s\"'<>?#\\])*[?#](?P<hide>(?:\\[/u]|[^\s\"'<>\\])+)",
+        ("token", rf"(?:(?:x-bce-)?security[_-]?token|session[_-]?token){_GIVES}(?P<hide>{_VALUE})"),
+        ("secret", rf"secret[_-]?(?:access[_-]?)?key{_GIVES}(?P<hide>{_VALUE})"),
         # User and password of a proxy.
-        r"https?:(?:\\?/){2}(?P<hide>[^\s\"'<>/?#@\\]+)@",
+        ("http", r"https?:(?:\\?/){2}(?P<hide>[^\s\"'<>/?#@\\]+)@"),
+        # What opens a link that is quoted without its scheme.
+        ("sig", rf"(?:signature|\bsig)(?:=|%{_AGAIN}3D)(?P<hide>{_VALUE})"),
+        ("ticket", rf"\bticket(?:=|%{_AGAIN}3D)(?P<hide>{_VALUE})"),
     )
 )
+"""Each with a part of every text it can find: looking for that first is much quicker. None of them looks at a
+character more than a few times, wherever it begins: a text may be anything."""
+
+_ADDRESSES: Final = (
+    (
+        re.compile(r"https?:(?:\\?/){2}(?:\\[/u]|[^\s\"'<>\\])+", re.IGNORECASE),
+        re.compile(r"[?#]"),
+    ),
+    (
+        re.compile(rf"https?%{_AGAIN}3A[^\s\"'<>&\\]+", re.IGNORECASE),
+        re.compile(rf"%{_AGAIN}(?:3F|23)", re.IGNORECASE),
+    ),
+)
+"""An absolute address, plain or inside a parameter, and where its query begins. How the service signs its
+links is not documented (bls-api.md 2.4), so no parameter name can be trusted to tell a presigned one from a
+harmless one: the whole query goes."""
+
+_OTHERWISE: Final = {
+    " ": (r"\+",),
+    "/": (r"\\{1,8}/",),
+    '"': (r'\\{1,8}"', "&quot;"),
+    "'": (r"\\{1,8}'", "&#(?:39|x27);"),
+    "\\": (r"\\{2,8}",),
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
+    "\n": (r"\\{1,8}n",),
+    "\r": (r"\\{1,8}r",),
+    "\t": (r"\\{1,8}t",),
+    "\b": (r"\\{1,8}b",),
+    "\f": (r"\\{1,8}f",),
+}
+"""How forms, JSON and HTML write a character besides its number."""
+_WORDS: Final = re.compile(r"[A-Za-z0-9]+")
+_SHORTEST_PACKED_BYTES: Final = 8
+"""Below this, what base64 leaves of a value is too little to be told from chance."""
 
 
-def _forms(value: str) -> Iterable[str]:
-    """Every spelling of ``value`` that may reach a text: plain, percent-encoded once or twice,
-    JSON-escaped."""
-    plain = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    encoded = tuple(
-        form
-        for safe in ("", "/")
-        for form in (
-            quote(value, safe=safe, errors="surrogateescape"),
-            quote_plus(value, safe=safe, errors="surrogateescape"),
-        )
+def _queries(text: str) -> Iterator[tuple[int, int]]:
+    """Where the queries of absolute addresses stand."""
+    for address, mark in _ADDRESSES:
+        for match in address.finditer(text):
+            begins = mark.search(text, match.start(), match.end())
+            if begins is not None and begins.end() < match.end():
+                yield begins.end(), match.end()
+
+
+def _spelled(character: str) -> str:
+    """A pattern for one character however it is written: plain, percent-encoded any number of times, or as
+    JSON escapes it, once or again."""
+    if character.isascii() and character.isalnum():
+        return character
+    octets = character.encode("utf-8", "surrogatepass")
+    units = character.encode("utf-16-be", "surrogatepass")
+    ways = (
+        re.escape(character),
+        "".join(f"%{_AGAIN}{octet:02X}" for octet in octets),
+        "".join(rf"\\{{1,8}}u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)),
+        *_OTHERWISE.get(character, ()),
     )
-    twice = tuple(quote(form, safe="") for form in encoded)
-    return {*plain, *encoded, *twice}
+    return f"(?:{'|'.join(ways)})"
+
+
+def _packed(value: str) -> Iterable[str]:
+    """What a text holds of ``value`` when it, or something longer around it, went through base64 (as in an
+    Authorization of the type Basic), or is written in hex."""
+    octets = value.encode("utf-8", "surrogatepass")
+    if len(octets) < _SHORTEST_PACKED_BYTES:
+        return
+    yield octets.hex()
+    for shift in range(3):
+        # Only groups of six bits that hold nothing but the value are the same whatever stands around it.
+        text = base64.b64encode(bytes(shift) + octets).decode().rstrip("=")
+        part = text[(0, 2, 3)[shift] : len(text) - bool((shift + len(octets)) % 3)]
+        yield part
+        yield part.replace("+", "-").replace("/", "_")
+
+
+class _Known:
+    """One text to be found in every spelling. ``word`` stands in all of them."""
+
+    __slots__ = ("pattern", "word")
+
+    def __init__(self, value: str) -> None:
+        # Percent-encodings differ in the case of their hex digits, so case does not count. A lookahead, so
+        # that finds may overlap.
+        self.pattern = re.compile(f"(?=({''.join(map(_spelled, value))}))", re.IGNORECASE)
+        self.word = max(_WORDS.findall(value), key=len, default="").lower()
 
 
 class Redactor:
@@ -142,24 +217,38 @@ class Redactor:
     __slots__ = ("_known",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for value in secrets if value for form in _forms(value)}
-        # Percent-encodings differ in the case of their hex digits, so case does not count.
-        self._known = tuple(re.compile(f"(?=({re.escape(form)}))", re.IGNORECASE) for form in sorted(forms))
+        values = {value for value in secrets if value}
+        self._known = tuple(_Known(form) for form in sorted(values.union(*map(_packed, values))))
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._known)} patterns)"
 
     def __call__(self, text: str) -> str:
         """``text`` with everything secret replaced by ``REDACTED``; the same object when nothing was."""
-        spans = [match.span(1) for known in self._known for match in known.finditer(text)]
-        spans += [match.span("hide") for shape in _SHAPES for match in shape.finditer(text)]
-        return _masked(text, sorted(spans)) if spans else text
+        folded = text.lower()
+        shapes = (shape for mark, shape in _SHAPES if mark in folded)
+        spans = [match.span("hide") for shape in shapes for match in shape.finditer(text)]
+        spans += _queries(text) if "http" in folded else ()
+        return _masked(text, sorted(spans + self._finds(text, folded)))
+
+    def known(self, text: str) -> str:
+        """``text`` with only the given secrets replaced, for words of our own that may look like one, as in
+        "set BCE_SECRET_ACCESS_KEY, or …"."""
+        return _masked(text, sorted(self._finds(text, text.lower())))
+
+    def _finds(self, text: str, folded: str) -> list[tuple[int, int]]:
+        return [
+            match.span(1)
+            for known in self._known
+            if known.word in folded
+            for match in known.pattern.finditer(text)
+        ]
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without ``secrets`` (plain, percent-encoded, JSON-escaped), without what follows
-    ``bce-auth-v1/`` or ``authorization``, without security tokens and without the query of any absolute
-    address.
+    """``text`` without ``secrets`` (plain, percent-encoded, JSON-escaped, in base64 or hex), without what
+    follows ``bce-auth-v1/`` or ``authorization``, without security tokens and without the query of any
+    absolute address.
 
     Every non-empty value given is masked, however short: what counts as a secret is the caller's decision.
     """
@@ -168,6 +257,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:
     """Overlapping and touching spans become one mask, so that no tail of a longer secret survives."""
+    if not spans:
+        return text
     pieces: list[str] = []
     copied_to = 0
     masked_to = -1

@@ -26,7 +26,6 @@ __all__ = [
 _UUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What we put into a path. The service names uuids; a name with a slash in it would be another call."""
 _FOREVER_INTERVAL_S: Final = 10**10
-_LONGEST_MESSAGE: Final = 500
 
 
 def created_uuid(found: object, request_id: str) -> str:
@@ -70,7 +69,7 @@ def count_of(found: object, request_id: str) -> int | CountUnavailable:
     scanned = answer.section_or_none("datasetScanInfo")
     if result.truth("isTruncated") or (scanned is not None and scanned.truth("isTruncated")):
         why = result.text("truncatedReason") or (scanned.text("truncatedReason") if scanned else "")
-        return CountUnavailable(f"the count was cut short{f': {why[:200]}' if why else ''}")
+        return CountUnavailable(f"the count was cut short{f': {why}' if why else ''}")
     rows = result.items("rows")
     row = rows[0] if len(rows) == 1 else None
     if not isinstance(row, list) or len(row) != 1:
@@ -150,7 +149,7 @@ def _status(task: Fields) -> RemoteTaskStatus:
         order=task.text("order"),
         written_rows=task.number("writtenRows"),
         failed_code=task.text("failedCode"),
-        failed_message=task.text("failedMessage")[:_LONGEST_MESSAGE],
+        failed_message=task.text("failedMessage"),
         file_dir=task.text("fileDir"),
         file_name=task.text("fileName"),
         created_at=task.moment("createdTime"),

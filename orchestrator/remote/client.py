@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from orchestrator.core.job import JobIdentity
-from orchestrator.core.model import Accepted, CreateRequest, RemoteTaskStatus, TaskPage
+from orchestrator.core.model import Accepted, CreateRequest, RemoteState, RemoteTaskStatus, TaskPage
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.window import Window, iso_utc
 from orchestrator.errors import (
@@ -30,7 +31,7 @@ from orchestrator.errors import (
 from orchestrator.ports.control import Family, Observer
 from orchestrator.ports.service import CountUnavailable, Histogram, LogStore
 from orchestrator.remote import answers
-from orchestrator.remote.refusals import checked, from_the_service, proves_nothing_was_made, refusal
+from orchestrator.remote.refusals import brief, checked, from_the_service, proves_nothing_was_made, refusal
 from orchestrator.remote.session import Call, Session
 from orchestrator.remote.wire import Answer, http_date, request_id_of
 
@@ -51,7 +52,10 @@ FIRST_WAIT_S: Final = 0.3
 LONGEST_WAIT_S: Final = 20.0
 PAGE_SIZE: Final = 100
 MOST_PAGES: Final = 1000
+_LONGEST_WORD: Final = 100
+_LONGEST_TEXT: Final = 500
 
+_STATES: Final = frozenset(RemoteState)
 _PASSING = (Unreachable, ServiceFault, MalformedAnswer, Throttled)
 
 
@@ -93,7 +97,7 @@ class BlsClient:
             raise self._create_refused(answer, call)
         try:
             found = checked(answer, call, clean=self._session.clean)
-            request_id = request_id_of(answer, found)
+            request_id = self._session.clean(request_id_of(answer, found))
             return Accepted(answers.created_uuid(found, request_id), request_id)
         except ServiceError as unclear:
             raise _uncertain(unclear, answer) from None
@@ -102,7 +106,7 @@ class BlsClient:
         return await self._read(
             "DescribeDownloadTask",
             Call(Family.DESCRIBE, "GET", f"/v2/logstore/download/{_segment(uuid)}"),
-            lambda found, answer: answers.task_of(found, request_id_of(answer, found)),
+            lambda found, answer: self._cleaned(answers.task_of(found, request_id_of(answer, found))),
         )
 
     async def list_page(
@@ -122,11 +126,12 @@ class BlsClient:
             "pageNo": page_no,
             "pageSize": page_size,
         }
-        return await self._read(
+        page = await self._read(
             "ListDownloadTask",
             Call(Family.LIST, "POST", "/v2/logstore/download/list", body=orjson.dumps(body)),
             lambda found, answer: answers.tasks_of(found, request_id_of(answer, found), _date(answer)),
         )
+        return replace(page, tasks=tuple(self._cleaned(task) for task in page.tasks))
 
     async def link(self, uuid: str) -> PresignedLink:
         return await self._read(
@@ -215,6 +220,19 @@ class BlsClient:
 
     # --- how reads are made ---
 
+    def _cleaned(self, status: RemoteTaskStatus) -> RemoteTaskStatus:
+        """The status without secrets in the texts that are kept and shown: a service may quote anything."""
+        known = status.state in _STATES
+        if known and not status.failed_code and not status.failed_message:
+            return status
+        clean = self._session.clean
+        return replace(
+            status,
+            state=status.state if known else brief(status.state, clean, _LONGEST_WORD),
+            failed_code=brief(status.failed_code, clean, _LONGEST_WORD),
+            failed_message=brief(status.failed_message, clean, _LONGEST_TEXT),
+        )
+
     async def _pages(self, name: str, path: str, project: str) -> tuple[LogStore, ...]:
         """All pages, oldest first so that what appears meanwhile comes last; each name once. Bounded by
         MOST_PAGES."""
@@ -258,7 +276,10 @@ class BlsClient:
         """A definite "cannot count" is an answer, an outage is not: 400, 413, and 500 or 504 after all
         attempts (a query that takes too long ends so) make CountUnavailable; everything else is raised."""
         try:
-            return await self._named(name, call, read)
+            found = await self._named(name, call, read)
+            if isinstance(found, CountUnavailable):
+                return CountUnavailable(brief(found.why, self._session.clean, _LONGEST_TEXT))
+            return found
         except (Refused, ServiceFault, Throttled) as failed:
             if failed.service_code == "InvalidParameter" or failed.status in (413, 500, 504):
                 return CountUnavailable(str(failed))

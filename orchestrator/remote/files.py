@@ -19,7 +19,7 @@ from urllib.parse import quote, urljoin
 import aiohttp
 from yarl import URL
 
-from orchestrator.core.redact import PresignedLink, redact
+from orchestrator.core.redact import PresignedLink
 from orchestrator.errors import FileMissing, LinkRefused, ServiceError, ServiceFault, Unreachable
 from orchestrator.ports.control import Family, Gate
 from orchestrator.ports.service import FileAnswer
@@ -43,7 +43,8 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(
     r"bytes\s+(?:(?P<start>[0-9]{1,18})-(?P<end>[0-9]{1,18})|\*)/(?P<total>[0-9]{1,18}|\*)"
 )
-_ERROR_CODE = re.compile(rb"(?:<Code>|\"code\"\s*:\s*\")([A-Za-z0-9_.]{1,80})")
+_ERROR_CODE = re.compile(rb"(?:<Code>|\"code\"\s*:\s*\")([A-Za-z]{1,64})[<\"]")
+"""A word in letters: what holds digits may be a part of what opens the link, quoted back."""
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 
@@ -245,7 +246,8 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
     except TRANSPORT_FAULTS:
         said = b""  # the status alone says enough
     found = _ERROR_CODE.search(said)
-    code = redact(found[1].decode(), ()) if found else ""
+    code = found[1].decode() if found else ""
+    request_id = response.headers.get("x-bce-request-id", "")[:128]
     kind: type[ServiceError] = ServiceFault
     if status in (400, 401, 403):
         kind = LinkRefused
@@ -256,7 +258,7 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
         f"the file at {link.origin}: {status}{f' {code}' if code else ''}",
         status=status,
         service_code=code,
-        request_id=response.headers.get("x-bce-request-id", "")[:128],
+        request_id="" if request_id in link.reveal() else request_id,
         retry_after_s=retry_after_s(
             response.headers.get("Retry-After", ""), response.headers.get("Date", "")
         ),

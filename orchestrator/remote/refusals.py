@@ -18,9 +18,11 @@ from orchestrator.remote.wire import Answer, document, http_date, request_id_of
 
 __all__ = [
     "REQUEST_EXPIRED",
+    "brief",
     "checked",
     "concerns_credentials",
     "from_the_service",
+    "on_one_line",
     "proves_nothing_was_made",
     "refusal",
     "retry_after_s",
@@ -71,8 +73,11 @@ _HINTS: Final = {
         "check the access key and its secret, in the environment or where [service] credentials points",
     ),
 }
+_LONGEST_CODE: Final = 80
 _LONGEST_MESSAGE: Final = 300
-_LONGEST_WAIT_S: Final = 3600.0
+_LONGEST_READ: Final = 64 * 1024
+_LONGEST_WAIT_S: Final = 300.0
+"""Whatever a Retry-After asks for: whoever waits for longer is taken for hung."""
 _GATEWAY_STATUS: Final = frozenset({502, 504})
 
 
@@ -92,7 +97,7 @@ def checked(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda t
         raise MalformedAnswer(
             f"{call}: {answer.status} whose body is no JSON ({len(answer.body)} bytes)",
             status=answer.status,
-            request_id=request_id_of(answer),
+            request_id=clean(request_id_of(answer)),
         )
     return found
 
@@ -100,10 +105,10 @@ def checked(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda t
 def refusal(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda text: text) -> ServiceError:
     """The error that ``answer`` means, with the service's code, message and request id."""
     found = _error_body(answer)
-    code = _code(found)
+    code = brief(_code(found), clean, _LONGEST_CODE)
     kind = _kind(answer.status, code)
     said = found.get("message")
-    message = clean(redact(said, ()))[:_LONGEST_MESSAGE] if isinstance(said, str) else ""
+    message = brief(said, clean, _LONGEST_MESSAGE) if isinstance(said, str) else ""
     what = " ".join(part for part in (str(answer.status), code) if part)
     if 300 <= answer.status < 400:
         message = "a redirect, which a signed call never follows"
@@ -112,7 +117,7 @@ def refusal(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda t
         status=answer.status,
         service_code=code,
         hint=_HINTS.get(code, "the proxy asks for credentials" if answer.status == 407 else ""),
-        request_id=request_id_of(answer, found),
+        request_id=clean(request_id_of(answer, found)),
         retry_after_s=retry_after_s(answer.headers.get("retry-after", ""), answer.headers.get("date", "")),
     )
 
@@ -143,7 +148,7 @@ def concerns_credentials(answer: Answer) -> bool:
 
 
 def retry_after_s(text: str, date: str = "") -> float | None:
-    """A Retry-After value in seconds, at most an hour; a date counts from the answer's own ``date``. None
+    """A Retry-After value in seconds, at most five minutes; a date counts from the answer's own ``date``. None
     when absent."""
     try:
         seconds = float(text)
@@ -153,6 +158,19 @@ def retry_after_s(text: str, date: str = "") -> float | None:
             return None
         seconds = until - now
     return min(max(seconds, 0.0), _LONGEST_WAIT_S) if seconds == seconds else None  # noqa: PLR0124  NaN is not itself
+
+
+def brief(said: str, clean: Callable[[str], str], longest: int) -> str:
+    """What may be kept and shown of a text of the service: cleaned first, then cut, because half a secret is
+    not recognised as one."""
+    if len(said) > _LONGEST_READ:
+        said = said[:_LONGEST_READ].rpartition(" ")[0]
+    return clean(redact(said, ()))[:longest]
+
+
+def on_one_line(text: str) -> str:
+    """``text`` without what moves a terminal: control characters and line ends become single spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 _NO_JSON: Final = object()
@@ -172,7 +190,7 @@ def _code(found: dict[str, object]) -> str:
     code = found.get("code")
     if not isinstance(code, str) or code.lower() in ("", "ok", "success"):
         return ""
-    return _FOLDED.get(code.lower(), (redact(code, ())[:80],))[0]
+    return _FOLDED.get(code.lower(), (code,))[0]
 
 
 def _says_failure(found: object) -> bool:

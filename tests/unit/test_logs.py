@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Iterator
@@ -160,6 +161,33 @@ def test_faults_are_warnings_and_throttling_is_not() -> None:
         observer.noted("watch.unknown_state", state="ODD")
         observer.noted("transfer.link_renewed")
     assert [line["log_level"] for line in lines] == ["warning", "debug", "warning", "info"]
+
+
+def test_headers_as_pairs_are_cleaned_by_their_names() -> None:
+    """HTTP libraries keep headers as pairs: the name says that the value is secret."""
+    cleaned = str(clean({"headers": [("X-Bce-Security-Token", "deadbeef"), ("Host", "h")]}, Redaction()))
+    assert "deadbeef" not in cleaned
+    assert "'Host', 'h'" in cleaned
+
+
+@pytest.mark.parametrize("fault", [BrokenPipeError(), OSError(errno.ENOSPC, "No space left"), ValueError()])
+def test_a_stderr_that_takes_nothing_ends_nothing(
+    tmp_path: Path, redaction: Redaction, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Closed, full or given up by its reader: what is told about goes on, and the file is still written."""
+
+    class Broken:
+        def write(self, text: str) -> None:
+            raise fault
+
+    for stderr in (Broken(), None):
+        monkeypatch.setattr("sys.stderr", stderr)
+        logs = configure(
+            format="json", level="info", redact=redaction, now=lambda: 0.0, log_file=tmp_path / "run.log"
+        )
+        structlog.get_logger().warning("said")
+        logs.close()
+    assert len(lines_of(tmp_path / "run.log")) == 2
 
 
 def test_clean_keeps_plain_values() -> None:

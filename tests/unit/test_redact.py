@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import dataclasses
+import html
 import json
 import pickle
+import time
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -118,6 +122,12 @@ def test_unfolding_a_dataclass_keeps_it_hidden() -> None:
         "http://h/#deadbeef",
         "proxy http://me:deadbeef@proxy:3128/ refused",
         "proxy http://deadbeef@proxy:3128 refused",
+        "next=https%3A%2F%2Fh%2Ff%3Fsig%3Ddeadbeef",
+        "next=https%253A%252F%252Fh%252Ff%253Fsig%253Ddeadbeef",
+        "/f.json?X-Amz-Signature=deadbeef",
+        "GET /f.json?ticket=deadbeef HTTP/1.1",
+        "BCE_SECRET_ACCESS_KEY=deadbeef",
+        '{"secretAccessKey": "deadbeef"}',
     ],
 )
 def test_recognisable_secrets_are_masked_without_being_told(text: str) -> None:
@@ -159,6 +169,64 @@ def test_given_values_are_masked_in_every_spelling() -> None:
     ]
     for spelling in spellings:
         assert redact(f"<{spelling}>", [value]) == f"<{REDACTED}>", spelling
+
+
+@pytest.mark.parametrize("value", [TOKEN, "0123456789abcdef0123456789abcdef", "a+b/c=d&e<f>g'h\"i\\j"])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda value: json.dumps(value)[1:-1].replace("/", "\\/"),
+        lambda value: json.dumps(json.dumps(value)),
+        lambda value: "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in value),
+        lambda value: "".join(c if c.isalnum() else f"\\\\u{ord(c):04X}" for c in value),
+        lambda value: quote(quote(quote(value, safe=""), safe=""), safe=""),
+        html.escape,
+        repr,
+        lambda value: value.encode().hex(),
+        lambda value: base64.b64encode(value.encode()).decode(),
+        lambda value: base64.b64encode(b"k:" + value.encode()).decode(),
+        lambda value: base64.b64encode(b"key:" + value.encode() + b"\n").decode(),
+        lambda value: base64.urlsafe_b64encode(b"k" + value.encode() + b"~").decode(),
+        lambda value: quote(base64.b64encode(value.encode()).decode(), safe=""),
+    ],
+)
+def test_given_values_are_masked_however_they_were_wrapped(value: str, spell: Callable[[str], str]) -> None:
+    """JSON with escaped slashes or signs by number, once or again, HTML, Python, base64 at any place, hex."""
+    cleaned = redact(f"said <{spell(value)}>", [value])
+    assert REDACTED in cleaned
+    left = cleaned.removeprefix("said <").removesuffix(">").replace(REDACTED, "")
+    assert len(left) <= 12, left  # the neighbours in base64, and what is mixed with them
+
+
+def test_words_that_only_look_secret_stay_when_asked_for() -> None:
+    """Hints of our own name variables; only the values given are taken out of them."""
+    redactor = Redactor([TOKEN])
+    hint = f"set BCE_SECRET_ACCESS_KEY=…, not {quote(TOKEN, safe='')}"
+    assert redactor.known(hint) == f"set BCE_SECRET_ACCESS_KEY=…, not {REDACTED}"
+    assert REDACTED in redactor(hint).partition("not")[0]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "http://",
+        "https%3A%2F%2F",
+        "%25",
+        "\\",
+        "authorization ",
+        "security_token\t",
+        "bce-auth-v1/",
+        "a?",
+        "=",
+    ],
+)
+def test_no_text_makes_cleaning_slow(piece: str) -> None:
+    """A service may answer anything: what is cleaned is read a bounded number of times."""
+    redactor = Redactor([TOKEN, "%/\\"])
+    text = piece * (400_000 // len(piece)) + TOKEN
+    begun = time.process_time()
+    assert TOKEN not in redactor(text)
+    assert time.process_time() - begun < 5.0  # quadratic work would take minutes
 
 
 def test_overlapping_values_leave_no_tail() -> None:
