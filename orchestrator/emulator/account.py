@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.emulator.chance import hexdigits
-from orchestrator.emulator.record import Arrangement, Rows
+from orchestrator.emulator.record import Arrangement, Lateness, Rows
 from orchestrator.emulator.refusal import Refusal, invalid
 from orchestrator.emulator.search import Search, SearchError, parse_search
 
@@ -45,8 +46,17 @@ class Source(Protocol):
         """Names of the fields beside the raw text."""
         ...
 
-    def matching(self, search: Search, stream: str | None, *, from_ms: int, visible_ms: int) -> Matching:
-        """What a search means; ``stream`` None is every stream."""
+    def matching(
+        self,
+        search: Search,
+        stream: str | None,
+        *,
+        from_ms: int,
+        visible_ms: int,
+        late: Lateness | None = None,
+    ) -> Matching:
+        """What a search means; ``stream`` None is every stream. ``late`` overrules what the source itself
+        holds back."""
         ...
 
 
@@ -84,6 +94,7 @@ class Account:
         self._seed = seed
         self._projects: dict[str, Project] = {}
         self._stores: dict[tuple[str, str], Logstore] = {}
+        self._made: Counter[tuple[str, str]] = Counter()
         self.add_project("default", 0.0)
         for store in stores:
             if store.project not in self._projects:
@@ -146,6 +157,11 @@ class Account:
         if (store.project, store.name) in self._stores:
             raise Refusal(409, "LogStoreAlreadyExist", f"LogStore [{store.name}] already exists")
         self._stores[store.project, store.name] = store
+        self._made[store.project, store.name] += 1
+
+    def generation(self, project: str, name: str) -> int:
+        """How many logstores have borne this name: one that was made anew is another one."""
+        return self._made[project, name]
 
     def change_store(
         self, project: str, name: str, *, retention_days: int | None = None, indexed: bool | None = None
@@ -169,7 +185,15 @@ class Account:
 _NO_STREAM = "\x00no stream bears this name"
 
 
-def matching(store: Logstore, stream: str | None, query: str, now_s: float, behaviour: Behaviour) -> Matching:
+def matching(
+    store: Logstore,
+    stream: str | None,
+    query: str,
+    now_s: float,
+    behaviour: Behaviour,
+    *,
+    download: bool = False,
+) -> Matching:
     """The records a search statement means now, with retention, arrival and the stream switches applied."""
     try:
         search = parse_search(query)
@@ -178,9 +202,13 @@ def matching(store: Logstore, stream: str | None, query: str, now_s: float, beha
     from_ms = 0
     if store.retention_days < FOREVER_DAYS:
         from_ms = int((now_s - store.retention_days * 86_400) * 1000)
-    visible_ms = int((now_s - behaviour.visible_after_s) * 1000)
+    if behaviour.retention_s:
+        from_ms = max(from_ms, int((now_s - behaviour.retention_s) * 1000))
+    behind_s = behaviour.visible_after_s + (behaviour.download_lag_s if download else 0.0)
+    visible_ms = int((now_s - behind_s) * 1000)
+    late = Lateness(behaviour.late_per_mille, behaviour.late_by_s) if behaviour.late_per_mille else None
     chosen = _stream(store, stream, behaviour)
-    return store.source.matching(search, chosen, from_ms=from_ms, visible_ms=visible_ms)
+    return store.source.matching(search, chosen, from_ms=from_ms, visible_ms=visible_ms, late=late)
 
 
 def _stream(store: Logstore, stream: str | None, behaviour: Behaviour) -> str | None:

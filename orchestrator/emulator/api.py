@@ -128,10 +128,13 @@ def _record(world: World, call: Call, now_s: float) -> Answer:
         page = query_records(
             ask, world.behaviour, descending=descending, first=None, marker=marker, limit=limit or 100
         )
-        return Answer(200, answers.pull_answer(page, marker))
+        return Answer(world.behaviour.read_status, answers.pull_answer(page, marker))
     statement = parse_statement(ask.query)
     if statement.analysis is not None:
-        return Answer(200, answers.table_answer(run_analysis(ask, statement, world.behaviour), _TOOK_MS))
+        return Answer(
+            world.behaviour.read_status,
+            answers.table_answer(run_analysis(ask, statement, world.behaviour), _TOOK_MS),
+        )
     first = None
     if call.query.get("pageNo") and call.query.get("pageSize"):
         limit = min(_number(call.query, "pageSize", 10, 1), 1000)
@@ -139,8 +142,8 @@ def _record(world: World, call: Call, now_s: float) -> Answer:
     descending = call.query.get("sort") != "asc"
     page = query_records(ask, world.behaviour, descending=descending, first=first, marker=marker, limit=limit)
     if call.path.startswith("/v3/"):
-        return Answer(200, answers.pull_answer(page, marker))
-    return Answer(200, answers.query_answer(page, _TOOK_MS))
+        return Answer(world.behaviour.read_status, answers.pull_answer(page, marker))
+    return Answer(world.behaviour.read_status, answers.query_answer(page, _TOOK_MS))
 
 
 def _histogram(world: World, call: Call, now_s: float) -> Answer:
@@ -148,7 +151,7 @@ def _histogram(world: World, call: Call, now_s: float) -> Answer:
         raise invalid("query is required")
     ask = world.ask(call.query, call.names[0], now_s)
     found = histogram(ask, world.behaviour)
-    return Answer(200, answers.bucket_answer(found, ask, _TOOK_MS, world.behaviour))
+    return Answer(world.behaviour.read_status, answers.bucket_answer(found, ask, _TOOK_MS, world.behaviour))
 
 
 def _push(world: World, call: Call, now_s: float) -> Answer:
@@ -202,7 +205,7 @@ def _project_of(call: Call) -> str:
 
 def _describe_store(world: World, call: Call, _now_s: float) -> Answer:
     store = world.account.store(_project_of(call), call.names[0])
-    return Answer(200, answers.store_answer(store, world.behaviour))
+    return Answer(world.behaviour.read_status, answers.store_answer(store, world.behaviour))
 
 
 def _list_stores(world: World, call: Call, _now_s: float) -> Answer:
@@ -215,7 +218,10 @@ def _list_stores(world: World, call: Call, _now_s: float) -> Answer:
     if wish["order"] == "desc":
         stores.reverse()
     items = [answers.store_answer(store, world.behaviour) for store in stores]
-    return Answer(200, answers.list_answer(items, wish, "result", world.behaviour.store_total_key))
+    return Answer(
+        world.behaviour.read_status,
+        answers.list_answer(items, wish, "result", world.behaviour.store_total_key),
+    )
 
 
 def _list_streams(world: World, call: Call, _now_s: float) -> Answer:
@@ -228,7 +234,10 @@ def _list_streams(world: World, call: Call, _now_s: float) -> Answer:
         for name in store.source.streams
         if pattern in name
     ]
-    return Answer(200, answers.list_answer(items, wish, "result", world.behaviour.store_total_key))
+    return Answer(
+        world.behaviour.read_status,
+        answers.list_answer(items, wish, "result", world.behaviour.store_total_key),
+    )
 
 
 def _index(world: World, call: Call, _now_s: float) -> Answer:
@@ -243,7 +252,7 @@ def _index(world: World, call: Call, _now_s: float) -> Answer:
         "separators": " ",
         "fields": fields,
     }
-    return Answer(200, document)
+    return Answer(world.behaviour.read_status, document)
 
 
 def _change_index(world: World, call: Call, _now_s: float) -> Answer:

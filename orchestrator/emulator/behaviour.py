@@ -2,6 +2,7 @@
 
 A client must be right under every setting. Probabilities lie in ``[0, 1]`` and are drawn from the world's
 seed. Words in brackets after a group's name are the items of bls-api.md section 10 it covers.
+What the program does about each: ``orchestrator/testing/switches.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Behaviour:
     empty_windows: Literal["rejected", "accepted"] = "rejected"  # start == end
 
     # --- creating [2, 3] ---
-    create_repeated: Literal["two-tasks", "same-task", "error"] = "two-tasks"  # a second create of one name
+    create_repeated: Literal["two-tasks", "same-task", "replaced", "error"] = (
+        "two-tasks"  # a second create of one name; replaced: a new uuid, and the earlier task is gone
+    )
     lost_reply_made: float = 0.0  # probability: the task is made, the caller does not learn it
     lost_reply_unmade: float = 0.0  # probability: no task is made, and the caller cannot know
     lost_reply_form: Literal["drop", "500", "502", "503", "504"] = "drop"
@@ -60,8 +63,8 @@ class Behaviour:
     request_id_key: Literal["requestId", "request_id"] = "requestId"
     omitted_keys: tuple[str, ...] = ()  # e.g. logStreamName, message, success
     ok_code: Literal["OK", "success"] = "OK"
-    create_status: int = 201
-    read_status: int = 200
+    create_status: int = 201  # 204: the task is made, and no body says so
+    read_status: int = 200  # not 204: an answer without a body answers nothing
     delete_status: int = 200
     delete_body: bool = True
     time_form: Literal["z", "millis", "offset"] = "z"
@@ -74,6 +77,8 @@ class Behaviour:
     link_kind: Literal["presigned", "gateway"] = (
         "presigned"  # gateway: an opaque ticket instead of a signature
     )
+    link_host: Literal["same", "other"] = "same"  # other: a name of its own for the same machine
+    link_scheme: Literal["http", "https"] = "http"  # https: where something before the emulator speaks TLS
     link_redirects: int = 0
     link_refusal: Literal["403", "400"] = "403"  # status of a link that no longer opens
 
@@ -95,10 +100,16 @@ class Behaviour:
     etag: Literal["opaque", "md5", "weak", "changing", "none"] = "opaque"
     ranges: Literal["honoured", "ignored"] = "honoured"
     empty_result: Literal["empty-file", "no-file", "failed"] = "empty-file"
-    written_rows: Literal["exact", "at-end", "missing", "zero", "limit", "one-less", "one-more"] = "exact"
+    written_rows: Literal[
+        "exact", "at-end", "zero-until-end", "missing", "zero", "limit", "one-less", "one-more"
+    ] = "exact"  # exact: growing while it runs; at-end: missing until then
 
     # --- what records are there [15] ---
     visible_after_s: float = 0.0  # from arrival until a record can be seen
+    late_per_mille: int = 0  # so many of a thousand records arrive late_by_s after their time
+    late_by_s: float = 0.0
+    retention_s: float = 0.0  # older records are gone, whatever the logstore says of itself; 0: what it says
+    download_lag_s: float = 0.0  # a download sees only what a count saw so long ago
     count_error: float = 0.0  # counts are this share too high (or too low, when negative)
 
     # --- counting [16, 17] ---
@@ -107,6 +118,7 @@ class Behaviour:
     histogram_empty_buckets: Literal["listed", "left-out"] = "listed"
     histogram_hits: Literal["exact", "too-high", "too-low", "missing"] = "exact"
     histogram_fails: Literal["never", "always", "timeout"] = "never"
+    histogram_timeout_s: float = 0.0  # how long a timeout takes; the service itself says 60
     sql_histogram_time: Literal["iso", "ms", "text"] = "iso"
     sql_histogram: Literal["offered", "refused"] = "offered"
     sql_rows_max: int = 100_000
@@ -125,6 +137,7 @@ class Behaviour:
     burst_s: float = 1.0  # how many seconds' worth may come at once
     throttle_probability: float = 0.0  # a 429 out of the blue
     retry_after_s: float = -1.0  # Retry-After of a 429; negative: none is sent
+    retry_after_form: Literal["seconds", "date"] = "seconds"
     queries_at_once: int = 0  # more is 429; 0 is no limit
     outstanding_cap: int = 0  # hidden cap on waiting and running tasks; 0 is none
     outstanding_cap_form: Literal["429", "400", "403", "waits"] = "429"
@@ -148,6 +161,7 @@ class Behaviour:
     stuck_probability: float = 0.0  # runs for ever
     expires_at_link_probability: float = 0.0  # EXPIRED between describe and link
     store_removed: Literal["failed", "empty", "not-found"] = "failed"  # while a task waits
+    store_recreated: Literal["found", "lost"] = "found"  # lost: a waiting task still means the removed one
 
     # --- deleting [21] ---
     delete_running: Literal["cancels", "refused", "finishes"] = "cancels"
@@ -237,4 +251,8 @@ def _number_complaint(name: str, value: object, hint: object) -> str:
         return f"{name} must not be negative, not {value!r}"
     if name.endswith("_status") and not 200 <= value <= 299:
         return f"{name} must be a 2xx status, not {value!r}"
+    if name == "read_status" and value == 204:
+        return "read_status must not be 204: an answer without a body answers nothing"
+    if name == "late_per_mille" and value > 1000:
+        return f"late_per_mille must not exceed 1000, not {value!r}"
     return ""

@@ -14,7 +14,7 @@ from orchestrator.emulator.chance import whole
 from orchestrator.emulator.density import Density
 from orchestrator.emulator.generated_rows import GeneratedRows, Stretch
 from orchestrator.emulator.pattern import TURN, Pattern, Ring, make_pattern
-from orchestrator.emulator.record import Arrangement
+from orchestrator.emulator.record import Arrangement, Lateness
 from orchestrator.emulator.search import Search
 from orchestrator.emulator.timeline import Timeline
 
@@ -45,10 +45,7 @@ class GeneratedStore:
         self.start_s = start_s
         self.end_s = end_s
         self.pattern: Pattern = make_pattern(seed, streams, multiline_per_mille)
-        self.late_by_s = late_by_s
-        self._late = frozenset(
-            key for key in range(TURN) if late_per_mille and whole(seed, "late", key) % TURN < late_per_mille
-        )
+        self._late = Lateness(late_per_mille, late_by_s)
         self.timeline = Timeline(density, self.pattern, start_s, end_s)
 
     @property
@@ -56,15 +53,28 @@ class GeneratedStore:
         return self.pattern.streams
 
     def matching(
-        self, search: Search, stream: str | None, *, from_ms: int, visible_ms: int
+        self,
+        search: Search,
+        stream: str | None,
+        *,
+        from_ms: int,
+        visible_ms: int,
+        late: Lateness | None = None,
     ) -> GeneratedMatching:
         """What a search means at one moment: records before ``from_ms`` have left retention, those of
-        ``visible_ms`` and later have not arrived yet."""
-        return GeneratedMatching(self, self.pattern.ring(search, stream), from_ms, visible_ms)
+        ``visible_ms`` and later have not arrived yet. ``late`` overrules what the store was made with."""
+        ring = self.pattern.ring(search, stream)
+        return GeneratedMatching(self, ring, from_ms, visible_ms, late or self._late)
 
-    def late_ring(self, ring: Ring) -> Ring:
+    def prompt_ring(self, ring: Ring, late: Lateness) -> Ring:
         """The rows of a ring that are never late."""
-        return _without(ring, self._late) if self._late else ring
+        keys = _late_keys(self.seed, late.per_mille)
+        return _without(ring, keys) if keys else ring
+
+
+@lru_cache(maxsize=64)
+def _late_keys(seed: int, per_mille: int) -> frozenset[int]:
+    return frozenset(key for key in range(TURN) if whole(seed, "late", key) % TURN < per_mille)
 
 
 @lru_cache(maxsize=1024)
@@ -80,13 +90,14 @@ class GeneratedMatching:
     ring: Ring
     from_ms: int
     visible_ms: int
+    late: Lateness
 
     def _stretches(self, start_ms: int, end_ms: int) -> tuple[Stretch, ...]:
         start_ms = max(start_ms, self.from_ms)
         end_ms = min(end_ms, self.visible_ms)
         if not self.ring.keys or end_ms <= start_ms:
             return ()
-        prompt = self.store.late_ring(self.ring)
+        prompt = self.store.prompt_ring(self.ring, self.late)
         settled_ms = min(max(end_ms if prompt is self.ring else self._settled_ms(), start_ms), end_ms)
         found = []
         for ring, low_ms, high_ms in ((self.ring, start_ms, settled_ms), (prompt, settled_ms, end_ms)):
@@ -100,7 +111,7 @@ class GeneratedMatching:
         return tuple(found)
 
     def _settled_ms(self) -> int:
-        return self.visible_ms - int(self.store.late_by_s * 1000)
+        return self.visible_ms - int(self.late.by_s * 1000)
 
     def count(self, start_ms: int, end_ms: int) -> int:
         """How many there are in ``[start_ms, end_ms)``."""

@@ -138,6 +138,8 @@ class Emulator:
             mishap = draw_mishap(self.world.behaviour, self.world.chance, family)
             latency_s = draw_latency(self.world.behaviour, self.world.chance)
             await asyncio.sleep(latency_s / 2)
+            if name == "histogram" and self.world.behaviour.histogram_fails == "timeout":
+                await asyncio.sleep(self.world.behaviour.histogram_timeout_s)
             answer = None
             call = Call(request.method, raw_path, query, body, found[1])
             if mishap is not None and mishap.after_effect and name == "create":
@@ -160,7 +162,7 @@ class Emulator:
         document = answer.document
         if answer.grant is not None and document is not None:
             document["result"]["link"] = self._files.link(answer.grant, request.host)
-        if document is None:
+        if document is None or answer.status == 204:
             return web.Response(status=answer.status, headers=self._headers(request_id))
         return web.Response(
             status=answer.status,
@@ -171,7 +173,11 @@ class Emulator:
     def _refused(self, refusal: Refusal, request_id: str) -> web.Response:
         headers = {**self._headers(request_id), "Content-Type": _JSON}
         if refusal.retry_after_s is not None:
-            headers["Retry-After"] = f"{refusal.retry_after_s:g}"
+            after_s = refusal.retry_after_s
+            by_date = self.world.behaviour.retry_after_form == "date"
+            headers["Retry-After"] = (
+                formatdate(self.server_now_s + after_s, usegmt=True) if by_date else f"{after_s:g}"
+            )
         document = answers.error_answer(refusal.code, refusal.message, request_id, self.world.behaviour)
         return web.Response(status=refusal.status, body=orjson.dumps(document), headers=headers)
 

@@ -254,6 +254,8 @@ class InProcessService:
                 mishap = draw_mishap(world.behaviour, world.chance, paced)
                 latency_s = draw_latency(world.behaviour, world.chance)
                 await asyncio.sleep(latency_s / 2)
+                if family is Family.HISTOGRAM and world.behaviour.histogram_fails == "timeout":
+                    await asyncio.sleep(world.behaviour.histogram_timeout_s)
                 if mishap is not None:
                     world.witness.reply_lost(family.value, carried_out=mishap.after_effect)
                     if mishap.after_effect:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from orchestrator.emulator.search import words_of
 
-__all__ = ["Arrangement", "Record", "RowStyle", "Rows", "iso_millis", "row_bytes", "time_parts"]
+__all__ = ["Arrangement", "Lateness", "Record", "RowStyle", "Rows", "iso_millis", "row_bytes", "time_parts"]
 
 FieldNames = Literal["query", "pull"]
 RecordTime = Literal["ms", "s", "us", "iso"]
@@ -71,6 +71,14 @@ class Arrangement:
     descending: bool = False
     jumble: Literal["none", "ties", "blocks"] = "none"
     salt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """So many of a thousand records can be seen only ``by_s`` after their time."""
+
+    per_mille: int
+    by_s: float
 
 
 class Rows(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 from orchestrator.emulator.chance import whole
-from orchestrator.emulator.record import Arrangement, Record, RowStyle, row_bytes
+from orchestrator.emulator.record import Arrangement, Lateness, Record, RowStyle, row_bytes
 from orchestrator.emulator.search import EVERYTHING, Search
 
 __all__ = ["RecordMatching", "RecordRows", "RecordStore"]
@@ -56,7 +56,13 @@ class RecordStore:
         return self._arrived - before
 
     def matching(
-        self, search: Search, stream: str | None, *, from_ms: int, visible_ms: int
+        self,
+        search: Search,
+        stream: str | None,
+        *,
+        from_ms: int,
+        visible_ms: int,
+        late: Lateness | None = None,
     ) -> RecordMatching:
         """What a search means at one moment: records before ``from_ms`` have left retention, those that
         arrived after ``visible_ms`` cannot be seen yet."""
@@ -67,11 +73,18 @@ class RecordStore:
             record
             for record in self._records
             if record.at_ms >= from_ms
-            and record.arrived_at_ms <= visible_ms
+            and _arrival_ms(record, late) <= visible_ms
             and (stream is None or record.stream == stream)
             and (search is EVERYTHING or search.matches(record))
         ]
         return RecordMatching(found, [record.at_ms for record in found])
+
+
+def _arrival_ms(record: Record, late: Lateness | None) -> int:
+    """When a record can first be seen."""
+    if late is None or whole(0, "late", record.seq) % 1000 >= late.per_mille:
+        return record.arrived_at_ms
+    return max(record.arrived_at_ms, record.at_ms + int(late.by_s * 1000))
 
 
 @dataclass(frozen=True, slots=True)

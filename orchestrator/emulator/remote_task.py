@@ -55,6 +55,7 @@ class Task:
     tag_names: tuple[str, ...] = ()
     expires_at_s: float = float("inf")
     first_link_at_s: float | None = None
+    store_generation: int = 0
 
     @property
     def file_name(self) -> str:
@@ -139,5 +140,7 @@ def _written(task: Task, state: str, now_s: float, behaviour: Behaviour) -> int 
     if state == "RUNNING" and task.started_at_s is not None:
         if how == "at-end":
             return None
+        if how == "zero-until-end":
+            return 0
         return int(rows * (now_s - task.started_at_s) / (task.ends_at_s - task.started_at_s))
     return {"limit": task.request.limit, "one-less": max(rows - 1, 0), "one-more": rows + 1}.get(how, rows)

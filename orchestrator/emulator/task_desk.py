@@ -115,18 +115,11 @@ class TaskDesk:
         heapq.heappush(self._delayed, (due_s, next(self._order), request))
 
     def _make(self, request: TaskRequest, now_s: float) -> str:
-        how = self._behaviour.create_repeated
-        if request.name and how != "two-tasks":
-            for task in self._tasks.values():
-                if task.request.name == request.name:
-                    if how == "error":
-                        raise Refusal(
-                            409, "DownloadTaskAlreadyExist", f"Download task [{request.name}] already exists"
-                        )
-                    return task.uuid
+        if (known := self._known(request.name, now_s)) is not None:
+            return known
         self._check_cap()
         store = self._account.store(request.project, request.logstore)
-        found = matching(store, request.logstream, request.query, now_s, self._behaviour)
+        found = matching(store, request.logstream, request.query, now_s, self._behaviour, download=True)
         if cap := self._behaviour.overload_rows:
             rows = min(found.count(request.start_ms, request.end_ms), request.limit)
             if rows > cap:
@@ -134,12 +127,37 @@ class TaskDesk:
         self._made += 1
         digits = hexdigits(self._seed, "task", self._made)
         uuid = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:32]}"
-        self._tasks[uuid] = Task(uuid, self._made, request, now_s, behaviour=self._behaviour)
+        self._tasks[uuid] = Task(
+            uuid,
+            self._made,
+            request,
+            now_s,
+            behaviour=self._behaviour,
+            store_generation=self._account.generation(request.project, request.logstore),
+        )
         self._unfinished.add(uuid)
         self._executors.enqueue(uuid, now_s)
         self._finish(now_s)
         self._witness.task_made(request.name, len(self._unfinished))
         return uuid
+
+    def _known(self, name: str, now_s: float) -> str | None:
+        """What a create of a name that a task bears already leads to: that task, an error, or (None) a new
+        task, with or without the earlier one."""
+        how = self._behaviour.create_repeated
+        if not name or how == "two-tasks":
+            return None
+        earlier = [task for task in self._tasks.values() if task.request.name == name]
+        if not earlier:
+            return None
+        if how == "error":
+            raise Refusal(409, "DownloadTaskAlreadyExist", f"Download task [{name}] already exists")
+        if how == "same-task":
+            return earlier[0].uuid
+        for task in earlier:
+            self._executors.withdraw(task.uuid, now_s, started=task.started_at_s is not None)
+            self._drop(task.uuid)
+        return None
 
     def describe(self, uuid: str, now_s: float) -> TaskView:
         """One task; DownloadTaskNotFound."""
@@ -286,6 +304,10 @@ class TaskDesk:
         if fraction(self._seed, "fails", task.number) < behaviour.fail_probability:
             return _failed(task, "InternalError", "Download task failed")
         store = self._account.find_store(request.project, request.logstore)
+        if behaviour.store_recreated == "lost" and task.store_generation != self._account.generation(
+            request.project, request.logstore
+        ):
+            store = None
         if store is None:
             if behaviour.store_removed == "empty":
                 return task
@@ -299,7 +321,7 @@ class TaskDesk:
         arrangement = Arrangement(
             request.order == "desc", jumble[behaviour.row_order], whole(self._seed, "salt", task.number)
         )
-        found = matching(store, request.logstream, request.query, start_s, behaviour)
+        found = matching(store, request.logstream, request.query, start_s, behaviour, download=True)
         rows = found.rows(request.start_ms, request.end_ms, request.limit, arrangement)
         task = replace(task, rows=rows, tag_names=store.source.tag_names)
         if rows.count == 0 and behaviour.empty_result == "failed":

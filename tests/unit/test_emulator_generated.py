@@ -23,7 +23,7 @@ from orchestrator.emulator.density import (
 )
 from orchestrator.emulator.generated import GeneratedMatching, GeneratedStore
 from orchestrator.emulator.generated_rows import GeneratedRows
-from orchestrator.emulator.record import Arrangement, RowStyle, row_bytes
+from orchestrator.emulator.record import Arrangement, Lateness, RowStyle, row_bytes
 from orchestrator.emulator.search import EVERYTHING, Search, parse_search
 
 DAY_S = 86_400
@@ -249,4 +249,5 @@ def test_equal_questions_share_their_answer() -> None:
     store = GeneratedStore(1, Uniform(DAY_S), late_per_mille=5, late_by_s=60)
     first, second = (matching(store, parse_search("match level:ERROR"), "app/prod-1").ring for _ in range(2))
     assert first is second
-    assert store.late_ring(first) is store.late_ring(second)
+    late = Lateness(5, 60)
+    assert store.prompt_ring(first, late) is store.prompt_ring(second, late)
