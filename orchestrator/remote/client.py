@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import orjson
@@ -35,19 +35,14 @@ from orchestrator.remote.refusals import brief, checked, from_the_service, prove
 from orchestrator.remote.session import Call, Session
 from orchestrator.remote.wire import Answer, http_date, request_id_of
 
-__all__ = ["BlsClient"]
+__all__ = ["BlsClient", "Deadlines"]
 
 T = TypeVar("T")
 
 CREATE_EXPIRY_S: Final = 30
 """How long a create's signature holds (design.md 5): after that an unanswered one can no longer be
 executed."""
-QUERY_TIMEOUT_S: Final = 75.0
-"""The service gives up on a query after 60 s (bls-api.md 6)."""
 ATTEMPTS: Final = 5
-TOTAL_S: Final = 180.0
-SILENCE_S: Final = 60.0
-"""After so long without any answer no further attempt of one call begins: whoever called may know better."""
 FIRST_WAIT_S: Final = 0.3
 LONGEST_WAIT_S: Final = 20.0
 PAGE_SIZE: Final = 100
@@ -59,12 +54,30 @@ _STATES: Final = frozenset(RemoteState)
 _PASSING = (Unreachable, ServiceFault, MalformedAnswer, Throttled)
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a call may take, from connecting to the last byte: a trickle of bytes puts nothing off."""
+
+    answer_s: float = 30.0
+    """Also of a create, whose signature is no longer valid then."""
+    query_s: float = 75.0
+    """For counts: the service gives up on a query after 60 s (bls-api.md 6)."""
+    silence_s: float = 60.0
+    """After so long without a whole answer no further attempt of one call begins: whoever called may know
+    better."""
+    total_s: float = 180.0
+    """After so long no further attempt begins, whatever came."""
+
+
 class BlsClient:
     """TaskApi, CountApi and MetaApi over HTTP."""
 
-    def __init__(self, session: Session, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self, session: Session, *, observer: Observer | None = None, deadlines: Deadlines | None = None
+    ) -> None:
         self._session = session
         self._observer = observer
+        self._deadlines = deadlines or Deadlines()
 
     @property
     def server_offset_s(self) -> float:
@@ -79,13 +92,12 @@ class BlsClient:
     async def create(self, request: CreateRequest, *, send_within_s: float) -> Accepted:
         call = "CreateDownloadTask"
         try:
-            answer = await self._session.call(
+            answer = await self._sent(
                 Call(
                     Family.CREATE,
                     "POST",
                     "/v2/logstore/download",
                     body=orjson.dumps(request.body()),
-                    timeout_s=CREATE_EXPIRY_S,
                     expires_in_s=CREATE_EXPIRY_S,
                     repeatable=False,
                     send_within_s=send_within_s,
@@ -103,10 +115,16 @@ class BlsClient:
             raise _uncertain(unclear, answer) from None
 
     async def describe(self, uuid: str) -> RemoteTaskStatus:
+        call = "DescribeDownloadTask"
+
+        def read(found: object, answer: Answer) -> RemoteTaskStatus:
+            status = answers.task_of(found, request_id_of(answer, found))
+            if status.uuid != uuid:
+                raise MalformedAnswer(f"{call}: the answer tells of another remote task than {uuid}")
+            return self._cleaned(status)
+
         return await self._read(
-            "DescribeDownloadTask",
-            Call(Family.DESCRIBE, "GET", f"/v2/logstore/download/{_segment(uuid)}"),
-            lambda found, answer: self._cleaned(answers.task_of(found, request_id_of(answer, found))),
+            call, Call(Family.DESCRIBE, "GET", f"/v2/logstore/download/{_segment(uuid)}"), read
         )
 
     async def list_page(
@@ -143,9 +161,7 @@ class BlsClient:
     async def delete(self, uuid: str) -> None:
         """Not repeated inside: whoever wants the task gone asks again."""
         call = "DeleteDownloadTask"
-        answer = await self._session.call(
-            Call(Family.DELETE, "DELETE", f"/v2/logstore/download/{_segment(uuid)}")
-        )
+        answer = await self._sent(Call(Family.DELETE, "DELETE", f"/v2/logstore/download/{_segment(uuid)}"))
         try:
             if not answer.ok or answer.body.strip():
                 checked(answer, call, clean=self._session.clean)
@@ -169,7 +185,6 @@ class BlsClient:
                 "GET",
                 f"/v1/logstore/{_segment(identity.logstore)}/logrecord",
                 _where(identity, logstream, query, window),
-                timeout_s=QUERY_TIMEOUT_S,
             ),
             lambda found, answer: answers.count_of(found, request_id_of(answer, found)),
         )
@@ -184,7 +199,6 @@ class BlsClient:
                 "GET",
                 f"/v2/logstore/{_segment(identity.logstore)}/loghistogram",
                 _where(identity, logstream, identity.query.strip() or "match *", window),
-                timeout_s=QUERY_TIMEOUT_S,
             ),
             lambda found, answer: answers.histogram_of(found, request_id_of(answer, found), window),
         )
@@ -218,7 +232,12 @@ class BlsClient:
                 raise
             return False if refused.status == 404 else None
 
-    # --- how reads are made ---
+    # --- how calls are made ---
+
+    async def _sent(self, call: Call) -> Answer:
+        counts = call.family in (Family.QUERY, Family.HISTOGRAM)
+        timeout_s = self._deadlines.query_s if counts else self._deadlines.answer_s
+        return await self._session.call(replace(call, timeout_s=timeout_s))
 
     def _cleaned(self, status: RemoteTaskStatus) -> RemoteTaskStatus:
         """The status without secrets in the texts that are kept and shown: a service may quote anything."""
@@ -289,7 +308,7 @@ class BlsClient:
 
     async def _read(self, name: str, call: Call, read: Callable[[object, Answer], T]) -> T:
         async def attempt() -> T:
-            answer = await self._session.call(call)
+            answer = await self._sent(call)
             return read(checked(answer, name, clean=self._session.clean), answer)
 
         return await self._repeated(name, attempt)
@@ -302,7 +321,7 @@ class BlsClient:
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        deadline = begun + TOTAL_S
+        deadline = begun + self._deadlines.total_s
         try:
             return await attempt()  # outside of tenacity, whose machinery costs more than signing does
         except _PASSING as fault:
@@ -315,7 +334,7 @@ class BlsClient:
 
         def stop(state: RetryCallState) -> bool:
             fault = _fault(state)
-            silent = isinstance(fault, Unreachable) and loop.time() - begun >= SILENCE_S
+            silent = isinstance(fault, Unreachable) and loop.time() - begun >= self._deadlines.silence_s
             late = loop.time() + (fault.retry_after_s or 0.0) >= deadline
             return state.attempt_number >= ATTEMPTS or silent or late
 

@@ -38,6 +38,9 @@ __all__ = ["HttpFileSource", "Patience"]
 MOST_REDIRECTS: Final = 5
 BUFFER_BYTES: Final = 1024 * 1024
 LARGEST_ERROR_BYTES: Final = 8 * 1024
+LARGEST_FILE_BYTES: Final = 1 << 43
+"""Eight times what a million records of 512 KB make up (bls-api.md 6), which JSON may write in escapes. A
+length beyond it is a lie, and must not pass for a disk that is too small."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(
@@ -45,6 +48,9 @@ _CONTENT_RANGE = re.compile(
 )
 _ERROR_CODE = re.compile(rb"(?:<Code>|\"code\"\s*:\s*\")([A-Za-z]{1,64})[<\"]")
 """A word in letters: what holds digits may be a part of what opens the link, quoted back."""
+_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
+_STRONG: Final = re.compile(r'"[!#-~]{0,254}"')
+"""A strong ETag in ASCII: it is kept in a JSON file and sent back."""
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 
@@ -126,8 +132,7 @@ class HttpFileSource:
                 raise ServiceFault(
                     f"the file at {link.origin}: a redirect to nowhere", status=response.status
                 )
-            # Spaces and letters beyond ASCII cannot be sent; everything already encoded stays as it is.
-            address = _address(link, quote(urljoin(str(address), location), safe=_URL_SAFE))
+            address = _address(link, _followed(str(address), location))
         raise ServiceFault(f"the file at {link.origin}: more than {MOST_REDIRECTS} redirects")
 
     async def _get(
@@ -182,6 +187,11 @@ class HttpFileSource:
         elif "Transfer-Encoding" not in response.headers:
             length = response.headers.get("Content-Length", "0" if response.status == 204 else "")
             total = int(length) if length.isdecimal() else None
+        if total is not None and total > LARGEST_FILE_BYTES:
+            raise ServiceFault(
+                f"the file at {link.origin}: a length of {total} bytes, which no file here has",
+                status=response.status,
+            )
         expected = None if total is None else total - start
         return FileAnswer(
             offset_bytes=start,
@@ -238,6 +248,15 @@ def _address(link: PresignedLink, text: str) -> URL:
     raise LinkRefused(f"the link to {link.origin or 'the file'} does not lead to an http(s) address")
 
 
+def _followed(address: str, location: str) -> str:
+    """Where a redirect leads, "" when nowhere. Spaces and letters beyond ASCII cannot be sent; everything
+    already encoded stays as it is."""
+    try:
+        return quote(urljoin(address, location), safe=_URL_SAFE)
+    except ValueError:
+        return ""  # brackets that are no IPv6 address, bytes that are no text
+
+
 async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> ServiceError:
     """What an answer that is no file means; a few bytes of its body may name a code."""
     status = response.status
@@ -247,7 +266,9 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
         said = b""  # the status alone says enough
     found = _ERROR_CODE.search(said)
     code = found[1].decode() if found else ""
-    request_id = response.headers.get("x-bce-request-id", "")[:128]
+    request_id = response.headers.get("x-bce-request-id", "")
+    if not _REQUEST_ID.fullmatch(request_id) or request_id in link.reveal():
+        request_id = ""
     kind: type[ServiceError] = ServiceFault
     if status in (400, 401, 403):
         kind = LinkRefused
@@ -258,7 +279,9 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
         f"the file at {link.origin}: {status}{f' {code}' if code else ''}",
         status=status,
         service_code=code,
-        request_id="" if request_id in link.reveal() else request_id,
+        request_id=request_id
+        if _REQUEST_ID.fullmatch(request_id) and request_id not in link.reveal()
+        else "",
         retry_after_s=retry_after_s(
             response.headers.get("Retry-After", ""), response.headers.get("Date", "")
         ),
@@ -276,7 +299,7 @@ def _range_of(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]
 
 def _strong(response: aiohttp.ClientResponse) -> str:
     etag = response.headers.get("ETag", "").strip()
-    return etag if etag.startswith('"') and len(etag) <= 256 else ""
+    return etag if _STRONG.fullmatch(etag) else ""
 
 
 def _encoding(response: aiohttp.ClientResponse) -> str:

@@ -78,6 +78,7 @@ _LONGEST_MESSAGE: Final = 300
 _LONGEST_READ: Final = 64 * 1024
 _LONGEST_WAIT_S: Final = 300.0
 """Whatever a Retry-After asks for: whoever waits for longer is taken for hung."""
+_NO: Final = frozenset({"false", "0", "0.0"})
 _GATEWAY_STATUS: Final = frozenset({502, 504})
 
 
@@ -148,8 +149,8 @@ def concerns_credentials(answer: Answer) -> bool:
 
 
 def retry_after_s(text: str, date: str = "") -> float | None:
-    """A Retry-After value in seconds, at most five minutes; a date counts from the answer's own ``date``. None
-    when absent."""
+    """A Retry-After value in seconds, at most five minutes; a date counts from the answer's own ``date``.
+    None when absent."""
     try:
         seconds = float(text)
     except ValueError:
@@ -199,7 +200,8 @@ def _says_failure(found: object) -> bool:
     success = found.get("success")
     if success is None:
         return bool(_code(found)) and "message" in found
-    return str(success).lower() in ("false", "0")
+    # Only what can be spelled shortly: the text of a list in a list in a list has no end but the stack's.
+    return isinstance(success, bool | int | float | str) and str(success).strip().lower() in _NO
 
 
 def _kind(status: int, code: str) -> type[ServiceError]:

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -36,18 +36,29 @@ from orchestrator.ports.control import Family, Gate
 from orchestrator.ports.time import Clock, Rng
 from orchestrator.remote.credentials import CredentialSource
 from orchestrator.remote.proxies import Proxies
-from orchestrator.remote.refusals import REQUEST_EXPIRED, concerns_credentials, refusal
+from orchestrator.remote.refusals import (
+    REQUEST_EXPIRED,
+    concerns_credentials,
+    from_the_service,
+    on_one_line,
+    refusal,
+)
 from orchestrator.remote.wire import Answer, http_date
 
 __all__ = ["Call", "Session", "http_session", "tls_context", "unreachable"]
 
-LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
+LARGEST_ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""A page of a thousand remote tasks with long queries. As Python values it is some thirty times as much."""
+LARGEST_REFUSAL_BYTES: Final = 64 * 1024
+"""Of an answer that is no success no more is read: its status speaks, and a code when there is one."""
 CONNECT_TIMEOUT_S: Final = 15.0
 KEEP_ALIVE_S: Final = 4.0
 """Idle connections are dropped before common servers and balancers do (five seconds and up): a create that
 meets a connection the other side has just closed is a create in doubt."""
 CLOCK_TOLERANCE_S: Final = 2.0
 """Date has whole seconds and the way takes time: smaller differences are noise."""
+EXPIRED_IN_A_ROW: Final = 2
+"""So many refusals for the clock are answered by another view of it: first the server's, then our own."""
 
 TRANSPORT_FAULTS: Final = (
     aiohttp.ClientError,
@@ -106,6 +117,8 @@ class Session:
         self._redactor = Redactor(())
         self._known: Credentials | None = None
         self._offset_s = 0.0
+        self._date_believed = True
+        self._expired_in_a_row = 0
 
     @property
     def server_offset_s(self) -> float:
@@ -118,8 +131,8 @@ class Session:
         return self._rng
 
     def clean(self, text: str) -> str:
-        """``text`` without the keys in use."""
-        return self._redactor(text)
+        """``text`` of the service as it may be shown: on one line, without the keys in use."""
+        return self._redactor(on_one_line(text))
 
     async def call(self, call: Call) -> Answer:
         """The answer, whatever its status.
@@ -142,12 +155,12 @@ class Session:
         async with AsyncExitStack() as stack:
             used = await self._admitted(call, stack)
             if used != self._known:
-                known = (used.secret_access_key, used.security_token)
-                self._known, self._redactor = used, Redactor(text.reveal() for text in known if text)
+                secrets = (text.reveal() for text in (used.secret_access_key, used.security_token) if text)
+                self._known, self._redactor = used, Redactor((used.access_key_id, *secrets))
             offset_s = self._offset_s
             sent_at = self._clock.now()
             answer = await self._send(call, self._signed(call, used, int(sent_at + offset_s)))
-            self._learn(answer, sent_at)
+            self._learn(answer, sent_at, offset_s)
         if answer.status == 429:
             self._gate.throttled(call.family, refusal(answer, "").retry_after_s)
         elif answer.ok:
@@ -171,8 +184,8 @@ class Session:
         """Whether the reason of a refusal was ours and is gone."""
         if answer.status < 400 or answer.status >= 500:
             return False
-        if refusal(answer, "").service_code == REQUEST_EXPIRED and self._offset_s != offset_s:
-            return True
+        if refusal(answer, "").service_code == REQUEST_EXPIRED:
+            return self._offset_s != offset_s and self._expired_in_a_row <= EXPIRED_IN_A_ROW
         if not concerns_credentials(answer):
             return False
         self._credentials.invalidate(used)
@@ -212,6 +225,7 @@ class Session:
         target = f"{self._endpoint.origin()}{canonical_uri(self._path(call))}" + (
             f"?{query}" if query else ""
         )
+        what = f"{call.method} {call.path}"
         try:
             async with self._http.request(
                 call.method,
@@ -224,22 +238,35 @@ class Session:
                 timeout=aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
-                body = await _read(response)
+                body = await _read(response, what)
         except TRANSPORT_FAULTS as fault:
-            lost = unreachable(f"{call.method} {call.path}", str(self._endpoint.origin()), fault)
+            lost = unreachable(what, str(self._endpoint.origin()), fault)
             if call.repeatable or isinstance(fault, NEVER_SENT):
                 raise lost from None
             raise CreateUncertain(lost.message, answered=False) from None
         names = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status, names, body)
 
-    def _learn(self, answer: Answer, sent_at: float) -> None:
+    def _learn(self, answer: Answer, sent_at: float, used_offset_s: float) -> None:
         """The server's date lies between sending and receiving; half a second makes up for its cut-off
-        fraction."""
-        date = http_date(answer.headers.get("date", ""))
-        if date is None:
+        fraction.
+
+        A gateway's date is not learned: its clock is not the one that judges signatures. A date that led to a
+        refusal is given up for our own clock until that one is refused as well.
+        """
+        if not answer.ok and not from_the_service(answer):
             return
-        offset_s = date + 0.5 - (sent_at + self._clock.now()) / 2
+        expired = not answer.ok and refusal(answer, "").service_code == REQUEST_EXPIRED
+        self._expired_in_a_row = self._expired_in_a_row + 1 if expired else 0
+        date = http_date(answer.headers.get("date", ""))
+        offset_s = None if date is None else date + 0.5 - (sent_at + self._clock.now()) / 2
+        if expired:
+            news = offset_s is not None and abs(offset_s - used_offset_s) > CLOCK_TOLERANCE_S
+            self._date_believed = news or not used_offset_s
+            if not self._date_believed:
+                self._offset_s = 0.0
+        if offset_s is None or not self._date_believed:
+            return
         if abs(offset_s - self._offset_s) > CLOCK_TOLERANCE_S:
             self._offset_s = offset_s
 
@@ -252,10 +279,25 @@ class Session:
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+class _Connections(aiohttp.TCPConnector):
+    """Connections that are used again only while they are silent.
+
+    aiohttp looks at a connection when it comes back, not when it is taken again. What a server sends in
+    between would be taken for the answer to the next request: another task's state, another window's count.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
 def http_session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
     """An HTTP client that adds nothing on its own: no cookies, no netrc, no unseen repetition."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls or True, keepalive_timeout=KEEP_ALIVE_S),
+        connector=_Connections(ssl=tls or True, keepalive_timeout=KEEP_ALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "orchestrator", "Accept": "*/*", "Accept-Encoding": "identity"},
         skip_auto_headers=("Content-Type",),
@@ -310,16 +352,21 @@ def unreachable(what: str, origin: str, fault: Exception) -> Unreachable:
     return Unreachable(f"{what} at {origin}: {reason}", hint=hint)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, what: str) -> bytes:
+    """The whole body of a success; of any other answer, as much as can matter."""
+    success = 200 <= response.status < 300
     body = bytearray()
     async for block in response.content.iter_any():
         body += block
-        if len(body) > LARGEST_ANSWER_BYTES:
+        if success and len(body) > LARGEST_ANSWER_BYTES:
             response.close()
             raise MalformedAnswer(
-                f"an answer of more than {LARGEST_ANSWER_BYTES} bytes", status=response.status
+                f"{what}: an answer of more than {LARGEST_ANSWER_BYTES} bytes", status=response.status
             )
-    return bytes(body)
+        if not success and len(body) > LARGEST_REFUSAL_BYTES:
+            response.close()
+            break
+    return bytes(body) if success else bytes(body[:LARGEST_REFUSAL_BYTES])
 
 
 def _endpoint(text: str) -> URL:
