@@ -2,19 +2,23 @@
 
 PYTHON ?= python3
 SEEDS  ?= 50
+N      ?= 100000
+SEED   ?= 0
+TARGET ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench simulate docs format constraints clean
+.PHONY: help venv demo test check bench simulate fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
 	@echo "make test        the whole suite"
 	@echo "make check       lint, types, layer law, full branch coverage of the core, docs up to date"
 	@echo "make simulate    the engine under a virtual clock and faults, SEEDS=$(SEEDS)"
+	@echo "make fuzz        N=$(N) inputs for every reader of foreign bytes; TARGET=name SEED=number replay one"
 	@echo "make bench       every benchmark, each with its peer or limit beside ours"
 	@echo "make docs        write the generated pages of docs/ anew"
 	@echo "make format      let ruff lay the code out"
@@ -60,6 +64,9 @@ bench: $(STAMP)
 
 simulate: $(STAMP)
 	$(BIN)/python -m orchestrator.testing.simulate --seeds $(SEEDS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) $(addprefix --target ,$(TARGET))
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

@@ -112,14 +112,16 @@ def whole_number(value: object) -> int | None:
 
 
 def moment_of(value: object) -> float | None:
-    """A time as epoch seconds; None when absent, empty or in no known format. Raises TypeError for a wrong
-    type.
+    """A time as epoch seconds; None when absent, empty, in no known format or beyond all clocks. Raises
+    TypeError for a wrong type.
 
     ISO 8601 with or without fraction and offset (UTC when it has none), or epoch seconds or milliseconds.
     """
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) > _LARGEST:  # a whole number can be too large for a float
+            return None
         seconds = value / 1000 if abs(value) >= 10**11 else float(value)
     elif isinstance(value, str):
         try:
