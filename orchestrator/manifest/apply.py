@@ -5,26 +5,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from orchestrator.core.model import SliceState
-from orchestrator.core.window import LATEST_S, Window, WindowSet, normalise, subtract, union
+from orchestrator.core.model import LIVE_STATES, SliceState
+from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract, union
 from orchestrator.manifest.named import sql
 from orchestrator.manifest.rows import (
-    Acceptance,
     acceptance_of,
     entry_parameters,
     job_parameters,
     slice_parameters,
     task_parameters,
 )
-from orchestrator.ports.store import Changes, Covered, JournalEntry
+from orchestrator.ports.store import Acceptance, Changes, Covered, Forgotten, JournalEntry
 
-__all__ = ["ALL_STREAMS", "EVER", "accept", "forget", "transaction", "write_changes"]
+__all__ = ["ALL_STREAMS", "EVER", "accept", "forget", "forgettable", "transaction", "write_changes"]
 
 ALL_STREAMS = "*"
 EVER = Window(-LATEST_S, 2 * LATEST_S)
 """Meets every window there can be."""
+_UNFINISHED = frozenset({SliceState.PLANNED, *LIVE_STATES})
+_HANDED_ON = frozenset({SliceState.CUT, SliceState.SUPERSEDED, SliceState.ABANDONED})
 
 
 @contextmanager
@@ -65,6 +66,7 @@ def write_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     _raise_next_number(connection, (task["number"] for task in (*current, *further)))
     for covered in _merged(changes.covered):
         _cover(connection, keys[covered.job], covered)
+        _end_acceptances(connection, keys[covered.job], covered)
     for uncovered in _merged(changes.uncovered):
         _uncover(connection, keys[uncovered.job], uncovered)
     connection.executemany(
@@ -151,38 +153,92 @@ def accept(connection: sqlite3.Connection, acceptance: Acceptance) -> None:
     connection.execute(sql("journal"), entry_parameters(entry, key))
 
 
+@dataclass(frozen=True, slots=True)
+class _Dropping:
+    """What one ``forget`` is about: the slices that meet its window, and all that loses its coverage."""
+
+    slices: tuple[sqlite3.Row, ...]
+    windows: WindowSet
+
+    @property
+    def unfinished(self) -> list[str]:
+        return [row["id"] for row in self.slices if row["state"] in _UNFINISHED]
+
+
+def _dropping(connection: sqlite3.Connection, key: int, asked: Window) -> _Dropping:
+    """A slice goes whole, and its coverage with it: nothing stays covered without its ledger row. What a
+    slice handed on to others is theirs."""
+    longest_s = connection.execute(sql("longest_slice"), {"job": key}).fetchone()[0]
+    span = {"job": key, "earliest_s": asked.start_s - longest_s, "from_s": asked.start_s, "to_s": asked.end_s}
+    rows = tuple(connection.execute(sql("slices_meeting"), span).fetchall())
+    settled = [Window(row["start_s"], row["end_s"]) for row in rows if row["state"] not in _HANDED_ON]
+    return _Dropping(rows, normalise([asked, *settled]))
+
+
+def _covered_within(
+    connection: sqlite3.Connection, job: str, key: int, windows: WindowSet
+) -> list[tuple[Covered, WindowSet]]:
+    """For each stream and window what is covered in it."""
+    streams = [row[0] for row in connection.execute(sql("covered_streams"), {"job": key}).fetchall()]
+    items = [Covered(job, logstream, part) for logstream in streams for part in windows]
+    return [(item, intersect(_touching(connection, key, item), (item.window,))) for item in items]
+
+
+def forgettable(connection: sqlite3.Connection, job: str, window: Window | None) -> Forgotten:
+    """What ``forget`` would drop; writes nothing."""
+    row = connection.execute(sql("job_key"), {"job": job}).fetchone()
+    if row is None:
+        return Forgotten(0, 0, (), 0)
+    dropping = _dropping(connection, row[0], window or EVER)
+    lost = [part for _, parts in _covered_within(connection, job, row[0], dropping.windows) for part in parts]
+    tasks = [connection.execute(sql("tasks_ever"), {"id": id_}).fetchall() for id_ in dropping.unfinished]
+    return Forgotten(
+        slices=len(dropping.slices),
+        files=sum(row["state"] == SliceState.DONE and row["path"] != "" for row in dropping.slices),
+        uncovered=normalise(lost),
+        let_go=sum(bool(task["uuid"]) and not task["deleted"] for group in tasks for task in group),
+    )
+
+
 def forget(connection: sqlite3.Connection, job: str, window: Window | None, at: float) -> WindowSet:
     """Drops coverage, slices, receipts and acceptances of ``job`` that meet ``window`` (None: all of them,
     and its identity).
 
-    A slice is dropped whole, and its coverage with it: nothing stays covered without its ledger row. Remote
-    tasks keep their rows, so their names and numbers stay ours. Returns the windows that are no longer
+    Remote tasks keep their rows, so their names and numbers stay ours; those of unfinished slices become
+    surplus, and a create under way is looked for like any other doubt. Returns the windows that are no longer
     covered.
     """
     key = job_key(connection, job)
     asked = window or EVER
-    longest_s = connection.execute(sql("longest_slice"), {"job": key}).fetchone()[0]
-    span = {"job": key, "earliest_s": asked.start_s - longest_s, "from_s": asked.start_s, "to_s": asked.end_s}
-    dropped = [asked]
-    for row in connection.execute(sql("slices_meeting"), span).fetchall():
+    dropping = _dropping(connection, key, asked)
+    for slice_id in dropping.unfinished:
+        connection.execute(sql("unfinished_tasks"), {"id": slice_id})
+        connection.execute(sql("doubt_task"), {"id": slice_id, "at": at})
+    for row in dropping.slices:
         connection.execute(sql("forget_tasks"), {"id": row["id"]})
         connection.execute(sql("drop_slice"), {"id": row["id"]})
-        dropped.append(Window(row["start_s"], row["end_s"]))
+        parts: dict[str, str | int | float | None] = {"from_s": row["start_s"], "to_s": row["end_s"]}
+        entry = JournalEntry(at, job, row["id"], "forgotten", {"state": row["state"], **parts})
+        connection.execute(sql("journal"), entry_parameters(entry, key))
     lost: list[Window] = []
-    for (logstream,) in connection.execute(sql("covered_streams"), {"job": key}).fetchall():
-        for part in normalise(dropped):
-            item = Covered(job, logstream, part)
-            before = _touching(connection, key, item)
-            _uncover(connection, key, item)
-            lost.extend(subtract(before, subtract(before, (part,))))
+    for item, parts_lost in _covered_within(connection, job, key, dropping.windows):
+        _uncover(connection, key, item)
+        lost.extend(parts_lost)
     _drop_acceptances(connection, key, job, asked)
     if window is None:
         connection.execute(sql("undeclare_job"), {"job": job})
-    detail: dict[str, str | int | float | None] = {"slices": len(dropped) - 1}
+    detail: dict[str, str | int | float | None] = {"slices": len(dropping.slices)}
     if window is not None:
         detail |= {"from_s": window.start_s, "to_s": window.end_s}
     connection.execute(sql("journal"), entry_parameters(JournalEntry(at, job, "", "forgotten", detail), key))
     return normalise(lost)
+
+
+def _end_acceptances(connection: sqlite3.Connection, key: int, covered: Covered) -> None:
+    """What is stored after all needs nobody's word any more: should it get lost, that is a new gap."""
+    span = {"job": key, "start_s": covered.window.start_s, "end_s": covered.window.end_s}
+    if connection.execute(sql("acceptances_meeting"), span).fetchone() is not None:
+        _drop_acceptances(connection, key, covered.job, covered.window)
 
 
 def _drop_acceptances(connection: sqlite3.Connection, key: int, job: str, window: Window) -> None:

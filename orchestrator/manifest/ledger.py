@@ -10,8 +10,7 @@ from orchestrator.core.model import SliceState
 from orchestrator.core.window import Window, subtract
 from orchestrator.manifest.named import sql
 from orchestrator.manifest.read import acceptances, job_identity
-from orchestrator.manifest.rows import Acceptance
-from orchestrator.ports.store import LedgerRow
+from orchestrator.ports.store import Acceptance, LedgerRow
 
 __all__ = ["BEFORE_ALL_S", "LedgerPage", "ledger_page"]
 

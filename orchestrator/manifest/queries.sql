@@ -173,6 +173,41 @@ SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job 
 SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
 WHERE t.slice_id = :id AND NOT t.forgotten ORDER BY t.number, t.uuid
 
+-- name: tasks_ever
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
+WHERE t.slice_id = :id ORDER BY t.number, t.uuid
+
+-- name: children
+SELECT id FROM slices INDEXED BY slices_by_parent WHERE parent = :id AND parent <> '' ORDER BY start_s, id
+
+-- name: ids_from
+SELECT id FROM slices WHERE id >= :text ORDER BY id LIMIT :limit
+
+-- name: ids_before
+SELECT id FROM slices WHERE id < :text ORDER BY id DESC LIMIT :limit
+
+-- name: told_from
+SELECT DISTINCT slice_id FROM journal WHERE slice_id >= :text ORDER BY slice_id LIMIT :limit
+
+-- name: uuids_from
+SELECT uuid FROM remote_tasks WHERE uuid <> '' AND uuid >= :text ORDER BY uuid LIMIT :limit
+
+-- name: uuids_before
+SELECT uuid FROM remote_tasks WHERE uuid <> '' AND uuid < :text ORDER BY uuid DESC LIMIT :limit
+
+-- name: told_of
+SELECT j.name FROM journal n JOIN jobs j ON j.key = n.job WHERE n.slice_id = :id LIMIT 1
+
+-- name: acceptances_meeting
+SELECT 1 FROM acceptances WHERE job = :job AND start_s < :end_s AND end_s > :start_s LIMIT 1
+
+-- name: unfinished_tasks
+UPDATE remote_tasks SET surplus = 1 WHERE slice_id = :id AND uuid <> '' AND NOT deleted
+
+-- name: doubt_task
+UPDATE remote_tasks SET doubt_at = max(ifnull(doubt_at, intent_at), :at)
+WHERE number = (SELECT task_number FROM slices WHERE id = :id AND state IN ('submitting', 'in_doubt'))
+
 -- name: in_doubt_since
 SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
 WHERE t.number IN (
@@ -213,7 +248,7 @@ WHERE j.name = :job ORDER BY a.start_s, a.number
 DELETE FROM acceptances WHERE number = :number
 
 -- name: slices_meeting
-SELECT id, logstream, start_s, end_s FROM slices WHERE job = :job
+SELECT id, logstream, start_s, end_s, state, path FROM slices WHERE job = :job
   AND start_s > :earliest_s AND start_s < :to_s AND end_s > :from_s
 ORDER BY start_s
 

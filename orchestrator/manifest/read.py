@@ -12,18 +12,21 @@ from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import ManifestDamaged, UsageError
 from orchestrator.manifest.apply import ALL_STREAMS, EVER
 from orchestrator.manifest.named import sql
-from orchestrator.manifest.rows import Acceptance, acceptance_of, identity_of, line_of, slice_of, task_of
-from orchestrator.ports.store import JobCounts, JournalLine
+from orchestrator.manifest.rows import acceptance_of, identity_of, line_of, slice_of, task_of
+from orchestrator.ports.store import Acceptance, JobCounts, JournalLine
 
 __all__ = [
     "acceptances",
     "admissible",
     "by_uuid",
+    "children",
     "counts",
     "coverage",
+    "created_at",
     "in_doubt_since",
     "job_identity",
     "jobs",
+    "like",
     "live",
     "manifest_id",
     "next_due_at",
@@ -33,8 +36,11 @@ __all__ = [
     "slices",
     "story",
     "surplus",
+    "tasks_ever",
+    "tasks_of_number",
     "tasks_of_slice",
     "tasks_of_uuid",
+    "told_of",
     "totals",
     "unfinished",
     "waited",
@@ -52,6 +58,11 @@ def manifest_id(connection: sqlite3.Connection) -> str:
 def next_number(connection: sqlite3.Connection) -> int:
     """The first intent number never used. Raises ManifestDamaged when the manifest has lost it."""
     return int(_meta(connection, "next_number"))
+
+
+def created_at(connection: sqlite3.Connection) -> float:
+    """When the manifest was made, UTC epoch seconds. Raises ManifestDamaged when it does not know."""
+    return float(_meta(connection, "created_at"))
 
 
 def _meta(connection: sqlite3.Connection, key: str) -> str | int | float:
@@ -233,6 +244,40 @@ def tasks_of_uuid(connection: sqlite3.Connection, uuid: str) -> tuple[RemoteTask
 def tasks_of_slice(connection: sqlite3.Connection, slice_id: str) -> tuple[RemoteTask, ...]:
     """Every remote task of a slice, by number."""
     return tuple(task_of(row) for row in connection.execute(sql("tasks_of_slice"), {"id": slice_id}))
+
+
+def tasks_ever(connection: sqlite3.Connection, slice_id: str) -> tuple[RemoteTask, ...]:
+    """Every remote task a slice ever had, by number; those from before it was forgotten too."""
+    return tuple(task_of(row) for row in connection.execute(sql("tasks_ever"), {"id": slice_id}))
+
+
+def tasks_of_number(connection: sqlite3.Connection, number: int) -> tuple[RemoteTask, ...]:
+    """Every row under one intent number."""
+    return tuple(task_of(row) for row in connection.execute(sql("tasks_of_number"), {"number": number}))
+
+
+def children(connection: sqlite3.Connection, slice_id: str) -> tuple[Slice, ...]:
+    """Slices that were made of this one, by window."""
+    return _all_of(connection, (row["id"] for row in connection.execute(sql("children"), {"id": slice_id})))
+
+
+def like(connection: sqlite3.Connection, text: str, limit: int) -> tuple[str, ...]:
+    """Ids of slices, living or only told of, and uuids that begin with ``text``; when there is none, those
+    next to it in the alphabet."""
+    place = {"text": text, "limit": limit}
+
+    def words(*names: str) -> set[str]:
+        return {str(row[0]) for name in names for row in connection.execute(sql(name), place)}
+
+    after = words("ids_from", "told_from", "uuids_from")
+    begin = sorted(word for word in after if word.startswith(text))
+    return tuple(begin[:limit]) or tuple(sorted(after | words("ids_before", "uuids_before")))
+
+
+def told_of(connection: sqlite3.Connection, slice_id: str) -> str | None:
+    """The job of a slice the journal tells of."""
+    row = connection.execute(sql("told_of"), {"id": slice_id}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def in_doubt_since(connection: sqlite3.Connection, at: float) -> tuple[RemoteTask, ...]:

@@ -4,7 +4,7 @@ ways."""
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -13,10 +13,9 @@ from orchestrator.core.job import Job, JobIdentity, Order, ServedFormat
 from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window
 from orchestrator.errors import ManifestDamaged
-from orchestrator.ports.store import JournalEntry, JournalLine
+from orchestrator.ports.store import Acceptance, JournalEntry, JournalLine
 
 __all__ = [
-    "Acceptance",
     "acceptance_of",
     "entry_parameters",
     "identity_of",
@@ -51,18 +50,6 @@ _NO_RECEIPT: Parameters = dict.fromkeys(
         "wire_bytes",
     )
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """A gap somebody signed off: it stays listed, but no longer makes a run incomplete. ``at`` is UTC epoch
-    seconds."""
-
-    job: str
-    window: Window
-    reason: str
-    by: str
-    at: float
 
 
 def job_parameters(job: Job) -> Parameters:

@@ -29,10 +29,11 @@ from orchestrator.manifest.failures import as_storage_errors
 from orchestrator.manifest.ledger import BEFORE_ALL_S, LedgerPage, ledger_page
 from orchestrator.manifest.migrate import bring_up_to_date, refuse_newer
 from orchestrator.manifest.named import Migration, migrations
-from orchestrator.manifest.rows import Acceptance
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.store import (
+    Acceptance,
     Changes,
+    Forgotten,
     JobCounts,
     JournalLine,
     LedgerRow,
@@ -160,6 +161,31 @@ class SqliteReader:
     async def in_doubt_since(self, at: float) -> tuple[RemoteTask, ...]:
         return await self._ask(lambda connection: read.in_doubt_since(connection, at))
 
+    async def tasks_ever(self, slice_id: str) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.tasks_ever(connection, slice_id))
+
+    async def tasks_of_number(self, number: int) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.tasks_of_number(connection, number))
+
+    async def children(self, slice_id: str) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.children(connection, slice_id))
+
+    async def like(self, text: str, limit: int) -> tuple[str, ...]:
+        return await self._ask(lambda connection: read.like(connection, text, limit))
+
+    async def told_of(self, slice_id: str) -> str | None:
+        return await self._ask(lambda connection: read.told_of(connection, slice_id))
+
+    async def forgettable(self, job: str, window: Window | None) -> Forgotten:
+        return await self._ask(lambda connection: apply.forgettable(connection, job, window))
+
+    async def created_at(self) -> float:
+        return await self._ask(read.created_at)
+
+    async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
+        """What was signed off, by start."""
+        return await self._ask(lambda connection: read.acceptances(connection, job))
+
     # beyond the port
 
     async def tasks_of_slice(self, slice_id: str) -> tuple[RemoteTask, ...]:
@@ -169,10 +195,6 @@ class SqliteReader:
     async def tasks_of_uuid(self, uuid: str) -> tuple[RemoteTask, ...]:
         """Rows with this uuid, those of forgotten slices too: is this remote task ours?"""
         return await self._ask(lambda connection: read.tasks_of_uuid(connection, uuid))
-
-    async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
-        """What was signed off, by start."""
-        return await self._ask(lambda connection: read.acceptances(connection, job))
 
     async def quick_check(self) -> tuple[str, ...]:
         """What SQLite finds wrong with the file; empty when all is well. Reads the whole file."""

@@ -11,8 +11,10 @@ from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
 
 __all__ = [
+    "Acceptance",
     "Changes",
     "Covered",
+    "Forgotten",
     "JobCounts",
     "JournalEntry",
     "JournalLine",
@@ -48,6 +50,28 @@ class Covered:
     job: str
     logstream: str
     window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A gap somebody signed off: it stays listed, but no longer makes a run incomplete. ``at`` is UTC epoch
+    seconds."""
+
+    job: str
+    window: Window
+    reason: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What ``forget`` drops, or would drop. ``let_go`` are remote tasks that are surplus from now on."""
+
+    slices: int
+    files: int
+    uncovered: WindowSet
+    let_go: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +216,39 @@ class ManifestReader(Protocol):
 
     async def story(self, slice_id: str) -> tuple[JournalLine, ...]: ...
 
+    async def tasks_ever(self, slice_id: str) -> tuple[RemoteTask, ...]:
+        """Every remote task a slice ever had, by number; those from before it was forgotten too."""
+        ...
+
+    async def tasks_of_number(self, number: int) -> tuple[RemoteTask, ...]:
+        """Every row under one intent number, which twins share; those of forgotten slices too."""
+        ...
+
+    async def children(self, slice_id: str) -> tuple[Slice, ...]:
+        """Slices that were made of this one, by window."""
+        ...
+
+    async def like(self, text: str, limit: int) -> tuple[str, ...]:
+        """At most ``limit`` ids of slices and uuids that begin with ``text``, or else those that come next to
+        it in the alphabet."""
+        ...
+
+    async def told_of(self, slice_id: str) -> str | None:
+        """The job of a slice of which only the journal is left; None when that knows nothing either."""
+        ...
+
+    async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
+        """What was signed off, by start."""
+        ...
+
+    async def forgettable(self, job: str, window: Window | None) -> Forgotten:
+        """What ``forget`` would drop."""
+        ...
+
+    async def created_at(self) -> float:
+        """When the manifest was made: no remote task of it is older."""
+        ...
+
     def ledger(self, jobs: Sequence[str] = ()) -> AsyncIterator[LedgerRow]:
         """All rows (of ``jobs``, or of all), by job, start, number; streamed."""
         ...
@@ -207,4 +264,14 @@ class ManifestWriter(ManifestReader, Protocol):
 
     async def commit(self, changes: Changes) -> None:
         """All or nothing. Raises DiskFull, StorageError, ManifestDamaged."""
+        ...
+
+    async def accept(self, job: str, window: Window, reason: str, by: str, at: float) -> None:
+        """Signs a window off; ``at`` is UTC epoch seconds. What is covered later is signed off no more."""
+        ...
+
+    async def forget(self, job: str, window: Window | None, at: float) -> WindowSet:
+        """Drops coverage, slices, receipts and acceptances that meet ``window`` (None: all, and the job's
+        identity). A slice goes whole, with its coverage. Remote tasks stay known, those of unfinished slices
+        become surplus, and numbers are never used again. Returns what was covered and no longer is."""
         ...

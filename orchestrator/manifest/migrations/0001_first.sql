@@ -90,6 +90,7 @@ CREATE INDEX slices_by_state ON slices (job, state, start_s, id);
 CREATE INDEX slices_ready ON slices (job, start_s, id) WHERE state = 'planned' AND not_before_at <= 0;
 CREATE INDEX slices_due ON slices (job, not_before_at) WHERE state = 'planned';
 CREATE INDEX slices_in_doubt ON slices (task_number) WHERE state = 'in_doubt';
+CREATE INDEX slices_by_parent ON slices (parent, start_s, id) WHERE parent <> '';
 CREATE INDEX slices_unfinished ON slices (job, start_s, end_s) WHERE state IN
   ('planned', 'submitting', 'in_doubt', 'waiting', 'running', 'ready', 'transferring', 'settling');
 
