@@ -1,43 +1,26 @@
-"""What does the emulator hold? A built-in world, one described in a TOML file, or real records from a file.
-
-seed = 7
-
-[behaviour]                       # switches of the emulated service, see emulator/behaviour.py
-run_base_s = 0.5
-
-[[logstores]]
-name      = "web-access"
-project   = "default"
-retention_days = 30               # left out: for ever
-indexed   = true
-start     = 2026-01-01T00:00:00Z  # records from here
-end       = 2026-02-01T00:00:00Z  # to here, exclusive
-streams   = ["app/prod-1"]
-density   = { kind = "uniform", rows_per_day = 3_000_000 }
-# records = "web.jsonl"           # instead of a density: real records, see ``records_of``
-"""
+"""What does the emulator hold? A built-in world, one described in a TOML file (emulator/world_file.py says
+how), or real records from a file."""
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
-from orchestrator.emulator.account import FOREVER_DAYS, Logstore
-from orchestrator.emulator.behaviour import Behaviour, BehaviourError
-from orchestrator.emulator.density import Uniform, density_from_dict
+from orchestrator.emulator.account import Logstore
+from orchestrator.emulator.behaviour import BehaviourError
+from orchestrator.emulator.density import Uniform
 from orchestrator.emulator.generated import GeneratedStore
 from orchestrator.emulator.log_lines import records_of_lines
 from orchestrator.emulator.record import Record
 from orchestrator.emulator.records import RecordStore
 from orchestrator.emulator.world import World
+from orchestrator.emulator.world_file import world_from_dict
 from orchestrator.errors import UsageError
 
 __all__ = ["described_world", "loaded_store", "records_of", "world_of"]
@@ -46,20 +29,6 @@ DAY_S = 86_400
 BUILT_IN_DAYS = 30
 BUILT_IN_ROWS_PER_DAY = 2_400_000
 
-_LOGSTORE_KEYS = {
-    "name",
-    "project",
-    "retention_days",
-    "indexed",
-    "start",
-    "end",
-    "streams",
-    "density",
-    "records",
-    "multiline_per_mille",
-    "late_per_mille",
-    "late_by_s",
-}
 _TIME_KEYS = ("@timestamp", "timestamp")
 _TEXT_KEYS = ("@raw", "message")
 _STREAM_KEYS = ("@stream", "stream")
@@ -94,109 +63,24 @@ def _built_in(now_s: float) -> World:
 
 
 def described_world(path: Path) -> World:
-    """The world a TOML file describes. Raises UsageError with every complaint."""
+    """The world a TOML file describes; files of records that it names lie beside it. Raises UsageError with
+    every complaint."""
     try:
         description = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", hint="name a TOML file that describes a world") from None
-    reading = _Reading(path)
-    behaviour = reading.behaviour(description.get("behaviour", {}))
-    stores = [reading.store(number, spec) for number, spec in enumerate(reading.tables(description))]
-    for key in sorted(set(description) - {"seed", "behaviour", "logstores"}):
-        reading.complaints.append(f"{key}: unknown; known are seed, behaviour, logstores")
-    seed = description.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        reading.complaints.append("seed: must be a whole number")
-    if reading.complaints:
-        lines = "\n".join(f"  {complaint}" for complaint in reading.complaints)
-        raise UsageError(f"{path} describes no world:\n{lines}", hint="mend the lines named above")
-    return World([store for store in stores if store], seed=int(seed), behaviour=behaviour)
 
-
-@dataclass(slots=True)
-class _Reading:
-    """One pass over a description that goes on after a complaint."""
-
-    path: Path
-    complaints: list[str] = field(default_factory=list)
-
-    def tables(self, description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        found = description.get("logstores", [])
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found) or not found:
-            self.complaints.append("logstores: at least one [[logstores]] table is needed")
-            return []
-        return found
-
-    def behaviour(self, switches: object) -> Behaviour:
-        if not isinstance(switches, dict):
-            self.complaints.append("behaviour: must be a table of switches")
-            return Behaviour()
+    def find_records(name: str) -> Iterator[Record]:
         try:
-            return Behaviour.from_dict(switches)
-        except BehaviourError as error:
-            self.complaints += [f"behaviour: {complaint}" for complaint in error.complaints]
-            return Behaviour()
+            yield from records_of(path.parent / name)
+        except UsageError as error:
+            raise ValueError(error.message) from None
 
-    def store(self, number: int, spec: Mapping[str, Any]) -> Logstore | None:
-        where = f"logstores[{number}]"
-        before = len(self.complaints)
-        for key in sorted(set(spec) - _LOGSTORE_KEYS):
-            self.complaints.append(f"{where}.{key}: unknown; known are {', '.join(sorted(_LOGSTORE_KEYS))}")
-        name = self._value(where, spec, "name", str, "")
-        if not name:
-            self.complaints.append(f"{where}.name: required")
-        source = self._source(where, spec, number)
-        retention_days = self._value(where, spec, "retention_days", int, FOREVER_DAYS)
-        store_project = self._value(where, spec, "project", str, "default")
-        indexed = self._value(where, spec, "indexed", bool, True)
-        if len(self.complaints) > before or source is None:
-            return None
-        return Logstore(name, source, store_project, retention_days, indexed)
-
-    def _source(
-        self, where: str, spec: Mapping[str, Any], number: int
-    ) -> GeneratedStore | RecordStore | None:
-        if "records" in spec:
-            records = self.path.parent / str(spec["records"])
-            try:
-                return RecordStore(records_of(records))
-            except UsageError as error:
-                self.complaints.append(f"{where}.records: {error.message}")
-                return None
-        try:
-            return GeneratedStore(
-                number + 1,
-                density_from_dict(self._value(where, spec, "density", dict, {})),
-                start_s=self._moment(where, spec, "start", 1_600_000_000),
-                end_s=self._moment(where, spec, "end", 4_102_444_800),
-                streams=tuple(self._value(where, spec, "streams", list, ["app/prod-1", "app/prod-2"])),
-                multiline_per_mille=self._value(where, spec, "multiline_per_mille", int, 3),
-                late_per_mille=self._value(where, spec, "late_per_mille", int, 0),
-                late_by_s=float(self._value(where, spec, "late_by_s", (int, float), 0.0)),
-            )
-        except ValueError as error:
-            self.complaints.append(f"{where}: {error}")
-            return None
-
-    def _value(self, where: str, spec: Mapping[str, Any], key: str, kind: Any, default: Any) -> Any:
-        value = spec.get(key, default)
-        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-            return value
-        self.complaints.append(f"{where}.{key}: {value!r} is of the wrong type")
-        return default
-
-    def _moment(self, where: str, spec: Mapping[str, Any], key: str, default: int) -> int:
-        match spec.get(key, default):
-            case bool():
-                pass
-            case int() as at_s:
-                return at_s
-            case datetime() as moment:
-                return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-            case date() as day:
-                return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-        self.complaints.append(f"{where}.{key}: must be a date, a date-time or UTC epoch seconds")
-        return default
+    try:
+        return world_from_dict(description, find_records=find_records)
+    except BehaviourError as error:
+        lines = "\n".join(f"  {complaint}" for complaint in error.complaints)
+        raise UsageError(f"{path} describes no world:\n{lines}", hint="mend the lines named above") from None
 
 
 def loaded_store(path: Path, now_s: float) -> Logstore:

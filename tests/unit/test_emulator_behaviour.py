@@ -15,8 +15,10 @@ from orchestrator.emulator.chance import Chance, fraction
 from orchestrator.emulator.density import Diurnal
 from orchestrator.emulator.generated import GeneratedStore
 from orchestrator.emulator.mishap import Kind, Pace, draw_latency, draw_mishap
+from orchestrator.emulator.record import Record
 from orchestrator.emulator.records import RecordStore
 from orchestrator.emulator.refusal import Refusal
+from orchestrator.emulator.search import EVERYTHING
 from orchestrator.emulator.witness import Witness
 from orchestrator.emulator.world_file import world_from_dict
 
@@ -85,10 +87,33 @@ def test_the_example_world_is_read() -> None:
     assert day == Diurnal(50_000_000).rows_per_day
 
 
-def test_a_logstore_without_density_takes_records() -> None:
-    """A store that is only named is empty and can be pushed to."""
-    world = world_from_dict({"logstores": [{"name": "mine"}]})
+def test_a_logstore_of_no_density_takes_records() -> None:
+    """A store that is said to be empty can be pushed to; one that is only named holds records."""
+    world = world_from_dict(
+        {"logstores": [{"name": "mine", "density": {"kind": "empty"}}, {"name": "other"}]}
+    )
     assert isinstance(world.account.store("default", "mine").source, RecordStore)
+    assert isinstance(world.account.store("default", "other").source, GeneratedStore)
+
+
+def test_records_are_found_by_whoever_can_read_files() -> None:
+    """A store of real records holds what is found under the name; files that hold none are complained
+    about."""
+    spec = {"logstores": [{"name": "mine", "records": "some.jsonl"}]}
+    record = Record(1_768_348_800_000, 1, "s", "one", (), 1_768_348_800_000)
+    world = world_from_dict(spec, find_records=lambda name: [record] if name == "some.jsonl" else [])
+    found = world.account.store("default", "mine").source.matching(
+        EVERYTHING, None, from_ms=0, visible_ms=2**62
+    )
+    assert found.count(0, 2**62) == 1
+
+    def none_there(name: str) -> list[Record]:
+        raise ValueError(f"{name}: not there")
+
+    with pytest.raises(BehaviourError, match=r"logstores\[0\].records: some.jsonl: not there"):
+        world_from_dict(spec, find_records=none_there)
+    with pytest.raises(BehaviourError, match=r"logstores\[0\].records: no file can be read here"):
+        world_from_dict(spec)
 
 
 def test_a_wrong_world_is_complained_about_all_at_once() -> None:
@@ -110,10 +135,16 @@ def test_a_wrong_world_is_complained_about_all_at_once() -> None:
             }
         )
     assert [complaint.split(":")[0] for complaint in error.value.complaints] == [
-        "unknown table 'sead'",
-        "seed must be a whole number, not 'x'",
+        "sead",
+        "seed",
         "behaviour",
-        *(f"logstores[{place}]" for place in range(6)),
+        "logstores[0]",
+        "logstores[1].nam",
+        "logstores[1].name",
+        "logstores[2].name",
+        "logstores[3].start",
+        "logstores[4].end",
+        "logstores[5].streams",
     ]
 
 

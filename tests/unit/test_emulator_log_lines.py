@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.emulator.account import Logstore
 from orchestrator.emulator.log_lines import records_of_lines
-from orchestrator.emulator.world_file import world_from_lines
+from orchestrator.emulator.records import RecordStore
+from orchestrator.emulator.world import World
 
 MODIFIED_S = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
 AT_MS = 1_768_379_405_000
@@ -65,7 +67,7 @@ def test_no_lines_are_no_records() -> None:
 def test_a_log_file_becomes_a_logstore() -> None:
     """The lines of a file can be exported by a task like any other records."""
     lines = [b"2026-01-14T08:30:05Z one\n", b"2026-01-14T08:30:06Z two\n"]
-    world = world_from_lines(lines, modified_at_s=MODIFIED_S, logstore="mine")
+    world = World([Logstore("mine", RecordStore(records_of_lines(lines, modified_at_s=MODIFIED_S)))])
     window = {"queryStartTime": "2026-01-14T08:30:05Z", "queryEndTime": "2026-01-14T08:30:06Z"}
     uuid = world.create_task({"logStoreName": "mine", **window}, MODIFIED_S)
     body = world.tasks.open_file(uuid, MODIFIED_S + 10)[1]
