@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,12 @@ __all__ = ["STEP_BYTES", "decoded", "read_blocks"]
 
 STEP_BYTES: Final = 1 << 20
 """No step of decoding hands out more, however far its input expands."""
+_SIP_BYTES: Final = 16 * 1024
+"""So much of a gzip stream is handed to zlib at a time: what follows the end of a member is copied once per
+member, and members may be as short as twenty bytes."""
+_DIRECTORY_BYTES: Final = 4 << 20
+"""The largest directory of a zip that is read: zipfile makes ten times as much of it in memory. A served
+archive has a member or two."""
 _MAX_LAYERS: Final = 3
 _WINDOW_BYTES: Final = 1 << 27
 """The largest zstd window accepted, libzstd's own default: it is memory."""
@@ -99,7 +106,7 @@ def _gunzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
     does."""
     member = zlib.decompressobj(wbits=31)
     between = False
-    for raw in blocks:
+    for raw in _sips(blocks):
         rest, full = raw, False
         while rest or full:
             if between:
@@ -118,6 +125,12 @@ def _gunzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 yield plain
     if not between:
         raise BrokenBody("a gzip stream ends early")
+
+
+def _sips(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        for at in range(0, len(block), _SIP_BYTES):
+            yield block[at : at + _SIP_BYTES]
 
 
 class _Pull:
@@ -195,9 +208,18 @@ def _zstd_frame(stream: _Pull, magic: bytes, decompress: Callable[[bytes], bytes
                 yield plain
 
 
+class _SmallReads(io.FileIO):
+    """A file that refuses to be read in one piece larger than a directory may be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"a directory of {size} bytes")
+        return super().read(-1 if size is None else size) or b""
+
+
 def _zip_members(path: str) -> Iterator[Iterator[bytes]]:
     """The members in archive order, folders left out. Each must be read to its end before the next."""
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+    with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if entry.is_dir():
                 continue

@@ -28,6 +28,8 @@ RETRIES: Final = 3
 """Connections lost in a row, with less than a recording's worth of bytes between them, before the transfer
 gives up."""
 _FIRST_PAUSE_S: Final = 0.5
+_UNREADABLE: Final = frozenset({"br", "deflate", "compress", "x-compress"})
+"""Encodings that hide rows from us and that no first bytes give away. Others are sniffed, or are none."""
 
 
 class _ChangedError(Exception):
@@ -102,6 +104,7 @@ class Fetch:
         async with self._source.open(
             self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
         ) as answer:
+            _refuse_unreadable(answer.content_encoding)
             skip = await self._aligned(answer, asked)
             if skip or not inflow.offset_bytes:
                 overlap = 0
@@ -164,3 +167,11 @@ class Fetch:
             await inflow.take(fresh)
         if skip or expected:
             raise Unreachable("the file ended inside the part that was fetched before")
+
+
+def _refuse_unreadable(content_encoding: str) -> None:
+    if found := _UNREADABLE.intersection(word.strip() for word in content_encoding.split(",")):
+        raise BrokenBody(
+            f"the file comes with Content-Encoding {', '.join(sorted(found))}, which was not asked for",
+            hint="check for a proxy between here and the file",
+        )

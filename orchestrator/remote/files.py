@@ -24,7 +24,7 @@ from orchestrator.errors import FileMissing, LinkRefused, ServiceError, ServiceF
 from orchestrator.ports.control import Family, Gate
 from orchestrator.ports.service import FileAnswer
 from orchestrator.remote.proxies import Proxies
-from orchestrator.remote.refusals import retry_after_s
+from orchestrator.remote.refusals import on_one_line, retry_after_s
 from orchestrator.remote.session import (
     CONNECT_TIMEOUT_S,
     TRANSPORT_FAULTS,
@@ -38,6 +38,7 @@ __all__ = ["HttpFileSource", "Patience"]
 MOST_REDIRECTS: Final = 5
 BUFFER_BYTES: Final = 1024 * 1024
 LARGEST_ERROR_BYTES: Final = 8 * 1024
+LONGEST_ORIGIN: Final = 200
 LARGEST_FILE_BYTES: Final = 1 << 43
 """Eight times what a million records of 512 KB make up (bls-api.md 6), which JSON may write in escapes. A
 length beyond it is a lie, and must not pass for a disk that is too small."""
@@ -101,9 +102,7 @@ class HttpFileSource:
                 response = await self._requested(link, 0, "")
                 answer = await self._answer(link, response, 0, "")
             if answer is None:
-                raise ServiceFault(
-                    f"the file at {link.origin}: an answer to a range nobody asked for", status=206
-                )
+                raise ServiceFault(f"{_file(link)}: an answer to a range nobody asked for", status=206)
             yield answer
         finally:
             # Closing, not releasing: what is left of an unfinished body must not be read just to keep a
@@ -129,11 +128,9 @@ class HttpFileSource:
             location = response.headers.get("Location", "")
             response.close()
             if not location:
-                raise ServiceFault(
-                    f"the file at {link.origin}: a redirect to nowhere", status=response.status
-                )
+                raise ServiceFault(f"{_file(link)}: a redirect to nowhere", status=response.status)
             address = _address(link, _followed(str(address), location))
-        raise ServiceFault(f"the file at {link.origin}: more than {MOST_REDIRECTS} redirects")
+        raise ServiceFault(f"{_file(link)}: more than {MOST_REDIRECTS} redirects")
 
     async def _get(
         self, link: PresignedLink, address: URL, headers: dict[str, str]
@@ -160,7 +157,7 @@ class HttpFileSource:
                         read_bufsize=BUFFER_BYTES,
                     )
             except (*TRANSPORT_FAULTS, ValueError) as fault:
-                raise unreachable("the file", link.origin, fault) from None
+                raise unreachable("the file", _origin(link), fault) from None
 
     async def _answer(
         self, link: PresignedLink, response: aiohttp.ClientResponse, offset_bytes: int, etag: str
@@ -189,7 +186,7 @@ class HttpFileSource:
             total = int(length) if length.isdecimal() else None
         if total is not None and total > LARGEST_FILE_BYTES:
             raise ServiceFault(
-                f"the file at {link.origin}: a length of {total} bytes, which no file here has",
+                f"{_file(link)}: a length of {total} bytes, which no file here has",
                 status=response.status,
             )
         expected = None if total is None else total - start
@@ -214,7 +211,9 @@ class HttpFileSource:
             try:
                 block = await response.content.readany()
             except TRANSPORT_FAULTS as fault:
-                raise unreachable("the file", link.origin, fault) from None
+                if rest := _arrived(response.content):
+                    yield rest
+                raise unreachable("the file", _origin(link), fault) from None
             waited_s += loop.time() - began
             received += len(block)
             period_bytes += len(block)
@@ -224,9 +223,16 @@ class HttpFileSource:
             if period_bytes >= self._patience.period_bytes:
                 period_bytes, waited_s = 0, 0.0
             elif waited_s >= self._patience.period_s:
-                raise Unreachable(f"the file at {link.origin}: {period_bytes} bytes in {waited_s:.0f} s")
+                raise Unreachable(f"{_file(link)}: {period_bytes} bytes in {waited_s:.0f} s")
         if expected_bytes is not None and received != expected_bytes:
-            raise Unreachable(f"the file at {link.origin}: ended after {received} of {expected_bytes} bytes")
+            raise Unreachable(f"{_file(link)}: ended after {received} of {expected_bytes} bytes")
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What came before the connection broke: aiohttp puts the error before it. Against a server that sends a
+    little and hangs up, only these bytes are progress."""
+    content._exception = None  # noqa: SLF001  there is no public way
+    return content.read_nowait()
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -245,7 +251,7 @@ def _address(link: PresignedLink, text: str) -> URL:
             return address
     except ValueError:
         pass  # a broken port or host: said below, without the text
-    raise LinkRefused(f"the link to {link.origin or 'the file'} does not lead to an http(s) address")
+    raise LinkRefused(f"the link to {_origin(link) or 'the file'} does not lead to an http(s) address")
 
 
 def _followed(address: str, location: str) -> str:
@@ -276,7 +282,7 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
         kind = FileMissing
     response.close()
     return kind(
-        f"the file at {link.origin}: {status}{f' {code}' if code else ''}",
+        f"{_file(link)}: {status}{f' {code}' if code else ''}",
         status=status,
         service_code=code,
         request_id=request_id
@@ -286,6 +292,15 @@ async def _refused(link: PresignedLink, response: aiohttp.ClientResponse) -> Ser
             response.headers.get("Retry-After", ""), response.headers.get("Date", "")
         ),
     )
+
+
+def _file(link: PresignedLink) -> str:
+    return f"the file at {_origin(link)}"
+
+
+def _origin(link: PresignedLink) -> str:
+    """Where the file is, for messages: the service may write anything into a link."""
+    return on_one_line(link.origin)[:LONGEST_ORIGIN]
 
 
 def _range_of(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
