@@ -898,6 +898,7 @@ def test_deleting_is_idempotent(reply: bytes) -> None:
         (_error("InternalError", 500), ServiceFault),
         (_json({"success": False, "code": "InternalError", "message": ""}), ServiceFault),
         (answer(b"", 301), MalformedAnswer),
+        (answer(b"<html>please log in</html>", 200), MalformedAnswer),
         (None, Unreachable),
     ],
 )
