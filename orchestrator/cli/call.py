@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.app.library import verification
@@ -19,12 +20,16 @@ from orchestrator.cli.outfile import Outfile
 from orchestrator.core.job import JobFile
 from orchestrator.core.report import Gap
 from orchestrator.errors import ExitCode, UsageError
-from orchestrator.ports.store import ManifestReader
+from orchestrator.logs import Redaction
+from orchestrator.ports.store import JournalLine, LedgerRow
 
 if TYPE_CHECKING:
     from orchestrator.engine.audit import VerifyReport
 
 __all__ = ["gaps", "manifest", "plan", "status", "story", "verify"]
+
+_QUOTED = frozenset({"message", "failed_code", "failed_message", "remote_state"})
+"""What a line of the journal keeps of the service's own words."""
 
 
 def plan(stage: Stage) -> int:
@@ -88,14 +93,15 @@ def manifest(stage: Stage, *, format: str, output: str) -> int:
 
     async def printed() -> None:
         async with manifest_to_read(job_file.manifest) as reader:
+            rows = _shown(reader.ledger(names), stage.redaction)
             if stage.document:
-                await stage.document.stream_async("rows", _ledger_values(reader, names))
+                await stage.document.stream_async("rows", _ledger_values(rows))
             elif output:
-                await _write_file(output, _ledger_chunks(reader, names, format))
+                await _write_file(output, _ledger_chunks(rows, format))
             elif format == "table":
-                await results.show_ledger(stage.out, reader.ledger(names))
+                await results.show_ledger(stage.out, rows)
             else:
-                async for text in _ledger_chunks(reader, names, format):
+                async for text in _ledger_chunks(rows, format):
                     stage.out.write(text)
                     if stage.out.broken:
                         break
@@ -115,6 +121,7 @@ def story(stage: Stage, wanted: str) -> int:
             return await story_of(job_file, wanted, reader)
 
     found = asyncio.run(told())
+    found = replace(found, lines=tuple(_cleaned(line, stage.redaction) for line in found.lines))
     if stage.document:
         stage.document.put("slice", values.slice_json(found.slice))
         stage.document.stream("story", (values.line_json(line) for line in found.lines))
@@ -175,17 +182,42 @@ def _owner(job_file: JobFile) -> dict[str, Any] | None:
     return None if held is None else {"host": held.host, "pid": held.pid, "since": held.since}
 
 
-async def _ledger_values(reader: ManifestReader, names: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+def _cleaned(line: JournalLine, redaction: Redaction) -> JournalLine:
+    """A line of the journal quotes the service, which may quote what came from the environment."""
+    said = {
+        name: redaction(value)
+        for name, value in line.entry.detail.items()
+        if name in _QUOTED and isinstance(value, str)
+    }
+    return replace(line, entry=replace(line.entry, detail={**line.entry.detail, **said}))
+
+
+async def _shown(rows: AsyncIterator[LedgerRow], redaction: Redaction) -> AsyncIterator[LedgerRow]:
+    """The rows without what came from the environment into the job's identity. Paths stay as they are: a
+    ledger that does not say where the files are is none."""
+    hide = redaction.own_words
+    async for row in rows:
+        yield replace(
+            row,
+            region=hide(row.region),
+            project=hide(row.project),
+            logstore=hide(row.logstore),
+            logstream=hide(row.logstream),
+            query=hide(row.query),
+        )
+
+
+async def _ledger_values(rows: AsyncIterator[LedgerRow]) -> AsyncIterator[dict[str, Any]]:
     from orchestrator.manifest.export import cells
 
-    async for row in reader.ledger(names):
+    async for row in rows:
         yield cells(row)
 
 
-async def _ledger_chunks(reader: ManifestReader, names: Sequence[str], format: str) -> AsyncIterator[str]:
+async def _ledger_chunks(rows: AsyncIterator[LedgerRow], format: str) -> AsyncIterator[str]:
     from orchestrator.manifest.export import ledger_text
 
-    async for chunk in ledger_text(reader.ledger(names), format):
+    async for chunk in ledger_text(rows, format):
         yield chunk.decode("utf-8", "surrogateescape")
 
 

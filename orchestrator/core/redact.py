@@ -103,7 +103,8 @@ _AGAIN = r"(?:25){0,8}"
 _SLASH = rf"(?:\\?/|%{_AGAIN}2F)"
 # Between a name and its value: in a header, a query, a JSON object or the repr of a pair.
 _GIVES = rf"(?:\\?[\"'])?\s*(?:[:=,]|%{_AGAIN}3D)\s*(?:b?\\?[\"'])?"
-_VALUE = r"(?:\\/|[^\s\"'&<>\\,])+"
+# A value ends where its quotes do, else at whatever ends a word in a header, a query or a sentence.
+_VALUE = r"(?:(?<=[\"'])(?:\\/|[^\"'\\])+|(?:\\/|[^\s\"'&<>\\,])+)"
 _SHAPES: Final = tuple(
     (mark, re.compile(pattern, re.IGNORECASE))
     for mark, pattern in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.core.redact import redact
+from orchestrator.core.redact import Redactor
 from orchestrator.errors import (
     MalformedAnswer,
     Refused,
@@ -73,6 +73,8 @@ _HINTS: Final = {
         "check the access key and its secret, in the environment or where [service] credentials points",
     ),
 }
+_NO_JSON: Final = object()
+_SHAPES_ONLY: Final = Redactor(())
 _LONGEST_CODE: Final = 80
 _LONGEST_MESSAGE: Final = 300
 _LONGEST_READ: Final = 64 * 1024
@@ -82,7 +84,7 @@ _NO: Final = frozenset({"false", "0", "0.0"})
 _GATEWAY_STATUS: Final = frozenset({502, 504})
 
 
-def checked(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda text: text) -> object:
+def checked(answer: Answer, call: str, *, clean: Callable[[str], str] = _SHAPES_ONLY) -> object:
     """The JSON document of a success, None for an empty body. Raises what any other answer means.
 
     Success is 2xx and neither ``success: false`` nor an error's ``code`` (bls-api.md 1). ``clean`` takes
@@ -103,7 +105,7 @@ def checked(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda t
     return found
 
 
-def refusal(answer: Answer, call: str, *, clean: Callable[[str], str] = lambda text: text) -> ServiceError:
+def refusal(answer: Answer, call: str, *, clean: Callable[[str], str] = _SHAPES_ONLY) -> ServiceError:
     """The error that ``answer`` means, with the service's code, message and request id."""
     found = _error_body(answer)
     code = brief(_code(found), clean, _LONGEST_CODE)
@@ -162,19 +164,16 @@ def retry_after_s(text: str, date: str = "") -> float | None:
 
 
 def brief(said: str, clean: Callable[[str], str], longest: int) -> str:
-    """What may be kept and shown of a text of the service: cleaned first, then cut, because half a secret is
-    not recognised as one."""
+    """What may be kept and shown of a text of the service: cleaned first, all at once, and cut then, because
+    a part of a secret is not recognised as one."""
     if len(said) > _LONGEST_READ:
         said = said[:_LONGEST_READ].rpartition(" ")[0]
-    return clean(redact(said, ()))[:longest]
+    return clean(said)[:longest]
 
 
 def on_one_line(text: str) -> str:
     """``text`` without what moves a terminal: control characters and line ends become single spaces."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-_NO_JSON: Final = object()
 
 
 def _error_body(answer: Answer) -> dict[str, object]:

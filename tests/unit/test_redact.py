@@ -127,6 +127,7 @@ def test_unfolding_a_dataclass_keeps_it_hidden() -> None:
         "/f.json?X-Amz-Signature=deadbeef",
         "GET /f.json?ticket=deadbeef HTTP/1.1",
         "BCE_SECRET_ACCESS_KEY=deadbeef",
+        '"x-bce-security-token": "a&b, deadbeef"',
         '{"secretAccessKey": "deadbeef"}',
     ],
 )
