@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from orchestrator.core import jobfile
@@ -24,6 +25,7 @@ __all__ = ["MANIFEST_VARIABLE", "environment", "home_folder", "load", "zone"]
 
 MANIFEST_VARIABLE = "ORCHESTRATOR_MANIFEST"
 _MOST_BYTES = 16_000_000
+_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4000}")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -71,8 +73,6 @@ def load(
     text = _text_of(shown_path)
     try:
         return _judged(shown_path, text, now_s, manifest or variables.get(MANIFEST_VARIABLE), variables)
-    except tomllib.TOMLDecodeError as error:
-        raise _toml_complaint(shown_path, text, error) from None
     except RecursionError:
         raise _file_complaint(shown_path, "nested too deeply", "tables and lists a few levels deep") from None
 
@@ -80,7 +80,7 @@ def load(
 def _judged(
     path: str, text: str, now_s: float, manifest: str | None, variables: Mapping[str, str]
 ) -> JobFile:
-    data = tomllib.loads(text)
+    data = _toml(path, text)
     absolute = Path(path).absolute()
     lines: dict[KeyPath, int] = {}
 
@@ -101,6 +101,16 @@ def _judged(
         manifest=_from_working_folder(manifest, variables) if manifest else None,
         zone_names=_ZoneNames(),
     )
+
+
+def _toml(path: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _toml_complaint(path, text, error) from None
+    except ValueError:  # Python's own, of a number of more than some thousand digits; it does not say where
+        line = next((n for n, row in enumerate(text.split("\n"), 1) if _MANY_DIGITS.search(row)), 0)
+        raise _file_complaint(path, "a number with too many digits", "a sensible number", line=line) from None
 
 
 def _from_working_folder(manifest: str, variables: Mapping[str, str]) -> str:

@@ -19,6 +19,9 @@ KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_SHOWN = 80
+_DEEPEST_SHOWN = 6
+_LARGEST_IN_DIGITS = 10**80
+"""Python refuses to spell out numbers of more than some thousand digits, and takes long for those below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return by_folded[close[0]] if close else ""
 
 
-def shown(value: object) -> str:
-    """A TOML value on one line, as a person would write it; long ones are cut."""
+def shown(value: object, _deeper: int = _DEEPEST_SHOWN) -> str:
+    """A TOML value on one line, as a person would write it; long ones are cut, deep ones not shown whole."""
     match value:
+        case list() | dict() if not _deeper:
+            text = "…"
         case bool():
             text = "true" if value else "false"
         case str():
@@ -97,14 +102,25 @@ def shown(value: object) -> str:
         case datetime() | date() | time():
             text = value.isoformat()
         case list():
-            text = f"[{', '.join(shown(item) for item in value)}]"
+            text = f"[{_joined(shown(item, _deeper - 1) for item in value)}]"
         case dict():
-            text = (
-                "{" + ", ".join(f"{_key_text(str(key))} = {shown(item)}" for key, item in value.items()) + "}"
-            )
+            pairs = (f"{_key_text(str(key))} = {shown(item, _deeper - 1)}" for key, item in value.items())
+            text = f"{{{_joined(pairs)}}}"
+        case int() if abs(value) >= _LARGEST_IN_DIGITS:
+            text = hex(value)
         case _:
             text = str(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """As many parts as can be seen."""
+    text = ""
+    for part in parts:
+        text += f", {part}" if text else part
+        if len(text) > _LONGEST_SHOWN:
+            break
+    return text
 
 
 def _key_text(key: str) -> str:

@@ -166,7 +166,7 @@ class _Reading:
         """A table of tables, empty when it is not there or no table."""
         raw = self.data.get(name, {})
         if isinstance(raw, dict):
-            return raw
+            return {str(key): value for key, value in raw.items()}
         self.findings.add((name,), Objection("not a table", f"[{name}.NAME]"))
         return {}
 

@@ -13,7 +13,7 @@ from orchestrator.core.complaint import KeyPath, Objection, Wrong
 from orchestrator.core.jobfile_job import ReadJob
 from orchestrator.core.jobfile_places import lies_inside
 from orchestrator.core.jobfile_tables import Findings, Table
-from orchestrator.core.layout import could_collide, path_shape
+from orchestrator.core.layout import path_shape, placeholders_for
 
 __all__ = ["check_collisions", "check_names", "check_overlaps"]
 
@@ -44,16 +44,58 @@ def check_overlaps(
 
 def check_collisions(jobs: Sequence[ReadJob], findings: Findings) -> None:
     """No two jobs can ever give two files one path, also where letters' case is ignored."""
-    shapes: list[tuple[ReadJob, tuple[str, ...]]] = []
+    paths = _Paths()
     for read in jobs:
         shape = _shape(read)
-        taken = next((other for other, known in shapes if shape and could_collide(shape, known)), None)
+        taken = paths.taken_by(shape) if shape else None
         if taken:
             problem = f"the same paths as jobs[{taken.table.path[1]}]: two files could have one name"
             key = "layout" if read.table.where("layout")[0] == "jobs" else "destination"
             objection = Objection(problem, "another destination, or {job} in the layout")
             findings.add(read.table.where(key), objection)
-        shapes.append((read, shape))
+        if shape:
+            paths.add(shape, read)
+
+
+class _Paths:
+    """Shapes of paths so far, found again without comparing each with each: ``layout.could_collide`` holds
+    for two shapes when they agree wherever neither of them has a placeholder, and are alike elsewhere.
+
+    So they are kept by what all alike ones share, then by where their placeholders stand; between two such
+    groups it is a matter of looking up the characters outside both groups' places."""
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[tuple[str, ...], ReadJob]] = []
+        self._groups: dict[str, dict[tuple[int, ...], list[int]]] = {}
+        self._seen: dict[tuple[str, tuple[int, ...], tuple[int, ...]], tuple[int, dict[str, int]]] = {}
+
+    def add(self, shape: tuple[str, ...], read: ReadJob) -> None:
+        """Remember a job's shape."""
+        groups = self._groups.setdefault(placeholders_for(shape), {})
+        groups.setdefault(_placeholders(shape), []).append(len(self._jobs))
+        self._jobs.append((shape, read))
+
+    def taken_by(self, shape: tuple[str, ...]) -> ReadJob | None:
+        """The first job whose shape could collide with this one."""
+        alike, mine = placeholders_for(shape), _placeholders(shape)
+        found = []
+        for theirs, members in self._groups.get(alike, {}).items():
+            done, known = self._seen.get((alike, theirs, mine), (0, {}))
+            either = {*theirs, *mine}
+            for number in members[done:]:
+                known.setdefault(_without(self._jobs[number][0], either), number)
+            self._seen[alike, theirs, mine] = (len(members), known)
+            if (number := known.get(_without(shape, either), -1)) >= 0:
+                found.append(number)
+        return self._jobs[min(found)][1] if found else None
+
+
+def _placeholders(shape: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(at for at, char in enumerate(shape) if char in {"#", "±"})
+
+
+def _without(shape: tuple[str, ...], places: set[int]) -> str:
+    return "".join(char for at, char in enumerate(shape) if at not in places)
 
 
 def _shape(read: ReadJob) -> tuple[str, ...]:

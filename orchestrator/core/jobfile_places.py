@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from orchestrator.core.complaint import Objection, Wrong, nearest
 from orchestrator.core.job import DestinationSpec, ServiceSpec
@@ -55,6 +56,12 @@ def read_service(name: str, table: Table, base: Base, findings: Findings) -> Ser
         findings.add(
             table.where("region"),
             Objection("required, and missing", f"a region ({', '.join(REGIONS)}) or `endpoint`"),
+        )
+        return None
+    if endpoint and ":" in _host(endpoint) and not _is_ipv6(_host(endpoint)):
+        findings.add(
+            table.where("endpoint"),
+            Objection("no IPv6 address between the brackets", "http(s)://HOST[:PORT]"),
         )
         return None
     named = _REGION_OF_HOST.fullmatch(_host(endpoint))
@@ -128,6 +135,14 @@ def _absolute(table: Table, key: str, base: Base, findings: Findings) -> str:
     except Wrong as wrong:
         findings.add(table.where(key), wrong.objection)
         return ""
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _host(endpoint: str) -> str:

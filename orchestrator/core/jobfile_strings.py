@@ -11,8 +11,12 @@ from orchestrator.core.complaint import KeyPath, Objection
 
 __all__ = ["Substitution", "substitute"]
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:[^}$]|\$(?!\{))*))?\}")
+"""A default ends where another reference begins: without its brace it would be looked for to the end of the
+text, once for every reference."""
 _ALLOWED = "${NAME} or ${NAME:-default}"
+_DEEPEST = 12
+"""Tables and lists in each other; a job file that means something has four."""
 
 
 @dataclass(slots=True)
@@ -26,8 +30,9 @@ class Substitution:
 
 
 def substitute(data: Mapping[str, Any], env: Mapping[str, str]) -> Substitution:
-    """Replace references in every string value, at any depth. A variable that is not set and has no default
-    is an objection; as in a shell the default also stands in for an empty value."""
+    """Replace references in every string value. A variable that is not set and has no default is an
+    objection; as in a shell the default also stands in for an empty value. What is nested too deeply to mean
+    anything is an objection too, and left out: a library caller's tables may even hold themselves."""
     result = Substitution()
     result.data = {key: _replaced(value, (key,), env, result) for key, value in data.items()}
     return result
@@ -35,6 +40,9 @@ def substitute(data: Mapping[str, Any], env: Mapping[str, str]) -> Substitution:
 
 def _replaced(value: Any, path: KeyPath, env: Mapping[str, str], result: Substitution) -> Any:
     match value:
+        case list() | dict() if len(path) >= _DEEPEST:
+            result.objections.append((path, Objection("nested too deeply", f"at most {_DEEPEST} levels")))
+            return ""
         case str():
             return _replaced_text(value, path, env, result)
         case list():

@@ -31,6 +31,7 @@ class Findings:
     line_of: Callable[[KeyPath], int]
     redactions: Collection[str] = ()
     complaints: list[Complaint] = field(default_factory=list)
+    _made: set[Complaint] = field(default_factory=set)
 
     def add(self, path: KeyPath, objection: Objection) -> None:
         """Note what is wrong at ``path``; nothing found there is shown as nothing."""
@@ -48,7 +49,8 @@ class Findings:
             objection.allowed,
             objection.nearest,
         )
-        if complaint not in self.complaints:
+        if complaint not in self._made:
+            self._made.add(complaint)
             self.complaints.append(complaint)
 
     def _found(self, path: KeyPath) -> str:

@@ -13,6 +13,7 @@ from orchestrator.core.jobkeys import COLUMN_TYPES, Key, Kind
 from orchestrator.core.measures import (
     DURATION_ALLOWED,
     SIZE_ALLOWED,
+    UNIT_S,
     duration_text,
     parse_duration,
     parse_size,
@@ -23,6 +24,11 @@ __all__ = ["allowed_text", "read_value"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_IN_QUERY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a search may have several lines
+_NO_UNICODE = re.compile(r"[\ud800-\udfff]")
+"""Bytes of the environment that are no UTF-8 arrive as these; they could be sent and stored nowhere."""
+_UNFIT = re.compile(f"{_CONTROL.pattern}|{_NO_UNICODE.pattern}")
+_LONGEST_S = 36_500 * UNIT_S["d"]
+_LARGEST_BYTES = 10**18
 _GLOB = re.compile(r"[*?\[\]]")
 _SCHEDULE_ALLOWED = 'five cron fields, "MINUTE HOUR DAY MONTH WEEKDAY", such as "0 2 * * *"'
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -75,6 +81,8 @@ def _text(key: Key, value: Any) -> str:
         raise Wrong("not text in quotes", allowed_text(key))
     if (_CONTROL_IN_QUERY if key.kind is Kind.QUERY else _CONTROL).search(value):
         raise Wrong("text with a control character", allowed_text(key))
+    if _NO_UNICODE.search(value):
+        raise Wrong("text that is not Unicode", allowed_text(key))
     return value
 
 
@@ -128,6 +136,8 @@ def _duration(key: Key, value: Any) -> int:
     duration_s = parse_duration(_text(key, value))
     if duration_s < (key.least or 0):
         raise Wrong("too short", f"at least {duration_text(int(key.least or 0))}")
+    if duration_s > _LONGEST_S:
+        raise Wrong("too long", f"at most {_LONGEST_S // UNIT_S['d']}d")
     return duration_s
 
 
@@ -135,6 +145,8 @@ def _size(key: Key, value: Any) -> int:
     size_bytes = parse_size(_text(key, value))
     if size_bytes < (key.least or 0):
         raise Wrong("too small", f"at least {key.least} byte")
+    if size_bytes > _LARGEST_BYTES:
+        raise Wrong("too large", f"at most {_LARGEST_BYTES // 10**12}TB")
     return size_bytes
 
 
@@ -151,7 +163,7 @@ def _names(key: Key, value: Any) -> str | tuple[str, ...]:
     if not value:
         raise Wrong("an empty list", allowed_text(key))
     for index, item in enumerate(value):
-        if not isinstance(item, str) or not item.removeprefix("!").strip() or _CONTROL.search(item):
+        if not isinstance(item, str) or not item.removeprefix("!").strip() or _UNFIT.search(item):
             raise Wrong(
                 "not a pattern", 'a name or a pattern such as "web-*" or "!web-test"', within=(index,)
             )
@@ -167,6 +179,9 @@ def _query(key: Key, value: Any) -> str:
 def _command(key: Key, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
         raise Wrong("not a list of words", allowed_text(key))
+    for index, word in enumerate(value):
+        if "\x00" in word or _NO_UNICODE.search(word):
+            raise Wrong("a word that no command can be given", allowed_text(key), within=(index,))
     return tuple(value)
 
 

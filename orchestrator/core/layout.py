@@ -19,7 +19,15 @@ from orchestrator.core.complaint import Objection, Wrong, nearest
 from orchestrator.core.job import Align
 from orchestrator.core.window import Window
 
-__all__ = ["check_layout", "could_collide", "path_shape", "render_layout", "safe_component", "stream_slug"]
+__all__ = [
+    "check_layout",
+    "could_collide",
+    "path_shape",
+    "placeholders_for",
+    "render_layout",
+    "safe_component",
+    "stream_slug",
+]
 
 NAME_FIELDS = ("job", "project", "logstore")
 TIME_FIELDS = ("start", "end", "start_utc", "end_utc")
@@ -126,6 +134,12 @@ def path_shape(place: str, layout: str, job_name: str, project: str, logstore: s
 def could_collide(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     """Whether two path shapes have a path in common, ignoring what times mean."""
     return len(left) == len(right) and all(_meet(a, b) for a, b in zip(left, right, strict=True))
+
+
+def placeholders_for(shape: tuple[str, ...]) -> str:
+    """What all shapes that could collide with this one have in common: placeholders for whatever they may
+    stand for."""
+    return "".join("#" if char.isdigit() else "±" if char in "+-" else char for char in shape)
 
 
 def _meet(a: str, b: str) -> bool:

@@ -1,0 +1,131 @@
+"""What fuzzing found once, each finding by its smallest input."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import settings
+from orchestrator.app.library import JobFile
+from orchestrator.core.complaint import shown
+from orchestrator.core.jobfile_strings import substitute
+from orchestrator.errors import JobFileError, Refused
+from orchestrator.remote.refusals import checked
+from orchestrator.remote.wire import Answer, moment_of
+
+
+@pytest.mark.parametrize("depth", [400, 900, 1000])
+def test_a_nested_success_is_no_recursion(depth: int) -> None:
+    """An answer whose ``success`` is a list in a list in a list is read without the stack's end."""
+    body = b'{"success":' + b"[" * depth + b"]" * depth + b"}"
+    assert checked(Answer(200, {}, body), "Call")
+    with pytest.raises(Refused):
+        checked(Answer(400, {}, body), "Call")
+
+
+def test_a_time_beyond_all_floats_is_no_time() -> None:
+    """A number of 400 digits where a time should be means that there is none."""
+    assert moment_of(10**400) is None
+    assert moment_of(-(10**400)) is None
+
+
+# --- job files ---
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("\na = " + "9" * 5000, ":2: a number with too many digits"),
+        ("a = 0x" + "f" * 5000, ":1: a: unknown key, found 0xfff"),
+        ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("a = " + "[" * 30 + "]" * 30, "nested too deeply"),
+    ],
+)
+def test_numbers_and_lists_without_end_are_complaints(tmp_path: Path, text: str, complaint: str) -> None:
+    """Numbers that Python refuses to spell and lists deeper than its stack are complained about like all
+    else."""
+    path = tmp_path / "jobs.toml"
+    path.write_text(text)
+    with pytest.raises(JobFileError) as refused:
+        settings.load(path, now_s=1.8e9, env={})
+    assert complaint in str(refused.value)
+
+
+JOB = {"name": "a", "logstore": "l", "from": "2026-01-01", "destination": "d"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "problem"),
+    [
+        ("service", "endpoint", "http://h:99999", "not allowed"),
+        ("service", "endpoint", "http://h:0", "not allowed"),
+        ("service", "endpoint", "http://a..b", "not allowed"),
+        ("service", "endpoint", f"http://{'a' * 64}.example", "not allowed"),
+        ("service", "endpoint", "http://[::::]", "no IPv6 address"),
+        ("jobs", "lag", "999999999w", "too long"),
+        ("jobs", "give_up_after", "999999999w" * 40, "too long"),
+        ("limits", "bandwidth", "999999999999999TB", "too large"),
+        ("jobs", "project", "\udcff", "not Unicode"),
+        ("jobs", "project", "${BYTES}", "not Unicode"),
+        ("jobs", "logstore", ["web-*", "\udcff"], "not a pattern"),
+        ("jobs", "on_complete", ["a\x00b"], "no command can be given"),
+    ],
+)
+def test_what_no_run_could_use_is_no_job_file(section: str, key: str, value: Any, problem: str) -> None:
+    """Addresses nothing can connect to, times past every calendar, and text nobody could send or store."""
+    tables: dict[str, Any] = {"service": {"region": "bj"}, "limits": {}, "jobs": [dict(JOB)]}
+    table = tables["jobs"][0] if section == "jobs" else tables[section]
+    table[key] = value
+    with pytest.raises(JobFileError) as refused:
+        JobFile.from_dict(tables, folder="/srv", environment={"BYTES": "\udcff"}, now_s=1.8e9)
+    assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8700", "https://[::1]:65535/", "http://log-1.Example.com.:80"]
+)
+def test_addresses_that_work_are_taken(endpoint: str) -> None:
+    """Names, numbers and IPv6 addresses with any port there is are endpoints."""
+    tables = {"service": {"endpoint": endpoint}, "jobs": [JOB]}
+    found = JobFile.from_dict(tables, folder="/srv", environment={}, now_s=1.8e9)
+    assert found.jobs[0].service.endpoint == endpoint.rstrip("/")
+
+
+def test_services_of_odd_names_are_listed() -> None:
+    """A library caller's table with a key that is no text is complained about, not met with a TypeError."""
+    tables = {"services": {1: {}}, "jobs": [{**JOB, "service": "x"}]}
+    with pytest.raises(JobFileError, match="no such service"):
+        JobFile.from_dict(tables, folder="/srv", environment={}, now_s=1.8e9)
+
+
+def test_references_are_found_in_one_pass() -> None:
+    """A text full of references that never end costs no more than its length."""
+    began = time.thread_time()
+    found = substitute({"a": "${A:-" * 50_000}, {})
+    assert found.objections
+    assert time.thread_time() - began < 2
+    assert substitute({"a": "${A:-${B}}"}, {"B": "b"}).data == {"a": "${A:-b}"}
+    assert substitute({"a": "${A:-$x{y$}"}, {}).data == {"a": "$x{y$"}
+
+
+def test_a_large_value_is_shown_in_no_time() -> None:
+    """What is wrong is shown shortened, however large it is."""
+    began = time.thread_time()
+    assert len(shown([[["x" * 100] * 100] * 1000] * 1000)) <= 80
+    assert time.thread_time() - began < 2
+    assert shown([[[[[[[[1]]]]]]]]) == "[[[[[[…]]]]]]"
+
+
+def test_a_thousand_complaints_or_jobs_take_no_time(tmp_path: Path) -> None:
+    """Judging a job file costs no more than in proportion to its length."""
+    began = time.thread_time()
+    layout = "{job}{start_utc:%Y%m%d%H%M%S}-{end_utc:%H%M%S}"
+    jobs = [{**JOB, "name": f"a{number}", "layout": layout} for number in range(3000)]
+    tables = {"service": {"region": "bj"}, "jobs": jobs}
+    found = JobFile.from_dict(tables, folder=os.fspath(tmp_path), environment={}, now_s=1.8e9)
+    assert len(found.jobs) == 3000
+    assert time.thread_time() - began < 10
