@@ -109,7 +109,7 @@ class BlsClient:
             raise self._create_refused(answer, call)
         try:
             found = checked(answer, call, clean=self._session.clean)
-            request_id = self._session.clean(request_id_of(answer, found))
+            request_id = self._request_id(answer, found)
             return Accepted(answers.created_uuid(found, request_id), request_id)
         except ServiceError as unclear:
             raise _uncertain(unclear, answer) from None
@@ -118,7 +118,7 @@ class BlsClient:
         call = "DescribeDownloadTask"
 
         def read(found: object, answer: Answer) -> RemoteTaskStatus:
-            status = answers.task_of(found, request_id_of(answer, found))
+            status = answers.task_of(found, self._request_id(answer, found))
             if status.uuid != uuid:
                 raise MalformedAnswer(f"{call}: the answer tells of another remote task than {uuid}")
             return self._cleaned(status)
@@ -147,7 +147,7 @@ class BlsClient:
         page = await self._read(
             "ListDownloadTask",
             Call(Family.LIST, "POST", "/v2/logstore/download/list", body=orjson.dumps(body)),
-            lambda found, answer: answers.tasks_of(found, request_id_of(answer, found), _date(answer)),
+            lambda found, answer: answers.tasks_of(found, self._request_id(answer, found), _date(answer)),
         )
         return replace(page, tasks=tuple(self._cleaned(task) for task in page.tasks))
 
@@ -155,7 +155,7 @@ class BlsClient:
         return await self._read(
             "GetDownloadTaskLink",
             Call(Family.LINK, "GET", f"/v2/logstore/download/link/{_segment(uuid)}"),
-            lambda found, answer: answers.link_of(found, request_id_of(answer, found)),
+            lambda found, answer: answers.link_of(found, self._request_id(answer, found)),
         )
 
     async def delete(self, uuid: str) -> None:
@@ -186,7 +186,7 @@ class BlsClient:
                 f"/v1/logstore/{_segment(identity.logstore)}/logrecord",
                 _where(identity, logstream, query, window),
             ),
-            lambda found, answer: answers.count_of(found, request_id_of(answer, found)),
+            lambda found, answer: answers.count_of(found, self._request_id(answer, found)),
         )
 
     async def histogram(
@@ -200,7 +200,7 @@ class BlsClient:
                 f"/v2/logstore/{_segment(identity.logstore)}/loghistogram",
                 _where(identity, logstream, identity.query.strip() or "match *", window),
             ),
-            lambda found, answer: answers.histogram_of(found, request_id_of(answer, found), window),
+            lambda found, answer: answers.histogram_of(found, self._request_id(answer, found), window),
         )
 
     # --- metadata ---
@@ -209,7 +209,9 @@ class BlsClient:
         return await self._named(
             "DescribeLogStore",
             Call(Family.META, "GET", f"/v1/logstore/{_segment(logstore)}", [("project", project)]),
-            lambda found, answer: answers.logstore_of(found, request_id_of(answer, found), project, logstore),
+            lambda found, answer: answers.logstore_of(
+                found, self._request_id(answer, found), project, logstore
+            ),
         )
 
     async def list_logstores(self, project: str) -> tuple[LogStore, ...]:
@@ -225,7 +227,7 @@ class BlsClient:
             return await self._named(
                 "DescribeIndex",
                 call,
-                lambda found, answer: answers.index_of(found, request_id_of(answer, found)),
+                lambda found, answer: answers.index_of(found, self._request_id(answer, found)),
             )
         except Refused as refused:
             if refused.service_code in ("LogStoreNotFound", "ProjectNotFound") or refused.status == 401:
@@ -238,6 +240,9 @@ class BlsClient:
         counts = call.family in (Family.QUERY, Family.HISTOGRAM)
         timeout_s = self._deadlines.query_s if counts else self._deadlines.answer_s
         return await self._session.call(replace(call, timeout_s=timeout_s))
+
+    def _request_id(self, answer: Answer, found: object) -> str:
+        return self._session.clean(request_id_of(answer, found))
 
     def _cleaned(self, status: RemoteTaskStatus) -> RemoteTaskStatus:
         """The status without secrets in the texts that are kept and shown: a service may quote anything."""
@@ -267,7 +272,7 @@ class BlsClient:
             items, total = await self._named(
                 name,
                 Call(Family.META, "GET", path, query),
-                lambda found, answer: answers.names_of(found, request_id_of(answer, found), project, name),
+                lambda found, answer: answers.names_of(found, self._request_id(answer, found), project, name),
             )
             fresh = {item.name: item for item in items if item.name not in seen}
             seen |= fresh

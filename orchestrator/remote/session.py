@@ -47,8 +47,8 @@ from orchestrator.remote.wire import Answer, http_date
 
 __all__ = ["Call", "Session", "http_session", "tls_context", "unreachable"]
 
-LARGEST_ANSWER_BYTES: Final = 8 * 1024 * 1024
-"""A page of a thousand remote tasks with long queries. As Python values it is some thirty times as much."""
+LARGEST_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""The largest page asked for has a hundred remote tasks. As Python values it may be thirty times as much."""
 LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 """Of an answer that is no success no more is read: its status speaks, and a code when there is one."""
 CONNECT_TIMEOUT_S: Final = 15.0
