@@ -41,6 +41,10 @@ class Verdict:
 
 def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool) -> Verdict:
     """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once."""
+    if slice_.part and receipt.time_known:
+        # Proven together with its sibling: what counts here is that it reaches the edge between them.
+        reaches = receipt.kept == slice_.window
+        return Verdict(Ruling.COMPLETE if reaches else Ruling.OVERFULL, Evidence.ROWS_ONLY)
     if receipt.truncated and receipt.kept != slice_.window:
         # Kept whole in spite of the limit: the rows run past the window's end, so what was cut off lies
         # outside.

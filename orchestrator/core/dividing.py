@@ -1,13 +1,15 @@
-"""How is a window handed on that was too large for one remote task?"""
+"""How is a window handed on that was too large for one remote task, and how is one second put together
+again?"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from orchestrator.core import events as ev
-from orchestrator.core.letting_go import discard
-from orchestrator.core.model import Receipt, Slice, SliceState, slice_id
-from orchestrator.core.reasons import Reason
+from orchestrator.core.job import Order
+from orchestrator.core.letting_go import discard, fail
+from orchestrator.core.model import Evidence, Part, Receipt, Slice, SliceState, slice_id
+from orchestrator.core.reasons import Reason, short_by
 from orchestrator.core.rules import Rules, task_of
 from orchestrator.core.window import Window
 
@@ -60,6 +62,91 @@ def split(slice_: Slice, rules: Rules) -> ev.Step:
     return ev.Step(after, orders, children=(heir, right))
 
 
+def divided(slice_: Slice, event: ev.Divided, now: float, rules: Rules) -> ev.Step:
+    """One second holds more than a remote task may carry: ask for it by log stream; one stream, or what no
+    stream divides, from both ends of the order. Whatever the parts hold, they are proven only together:
+    their rows must add up to what the second was counted to hold."""
+    total, receipt = slice_.recount or 0, slice_.receipt
+    counted = [(stream, lines) for stream, lines in event.streams if lines > 0]
+    if not slice_.logstream and len(counted) > 1 and sum(lines for _, lines in counted) >= total:
+        return _by_stream(slice_, counted, event.earlier, rules)
+    if receipt is not None and receipt.turn_ms is not None and slice_.window.length_s == 1:
+        return _from_both_ends(slice_, receipt.turn_ms, event.earlier, rules)
+    return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
+
+
+def _by_stream(
+    slice_: Slice, counted: list[tuple[str, int]], earlier: tuple[Slice, ...], rules: Rules
+) -> ev.Step:
+    left = {(child.logstream, child.part): child for child in earlier}
+    children: list[Slice] = []
+    for stream, lines in counted:
+        child = left.get((stream, Part.WHOLE))
+        if child is not None and child.state is S.DONE and child.published_rows == lines:
+            continue  # stored already, by an earlier division
+        fresh = replace(
+            _child(slice_, slice_.window, rules, logstream=stream),
+            expected_lines=lines,
+            counted_at=slice_.recounted_at,
+        )
+        children.append(_with_file_of(child, fresh))
+    orders = (*discard(slice_), ev.DeleteRemote(task_of(slice_)))
+    if not children:
+        orders = (*orders, ev.Gather(slice_.job, slice_.whole or slice_.id))
+    return _handed_on(slice_, children, orders)
+
+
+def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rules: Rules) -> ev.Step:
+    """The truncated file holds one part whole, up to the millisecond at which it stops: that one is fetched
+    once more, without the rest. The other end is asked for in the opposite order."""
+    left = {child.part: child for child in earlier if child.logstream == slice_.logstream}
+    task = task_of(slice_)
+    children: list[Slice] = []
+    for part in (Part.EARLY, Part.LATE):
+        child = replace(_child(slice_, slice_.window, rules, part=part), edge_ms=edge_ms)
+        if (part is Part.EARLY) == (task.order is Order.ASC):
+            child = replace(
+                child,
+                state=S.READY,
+                attempt=slice_.attempt,
+                fetch_round=slice_.fetch_round + 1,
+                task=replace(task, slice_id=child.id),
+            )
+        children.append(_with_file_of(left.get(part), child))
+    return _handed_on(replace(slice_, task=None), children, discard(slice_))
+
+
+def _with_file_of(earlier: Slice | None, child: Slice) -> Slice:
+    if earlier is None:
+        return child
+    return replace(
+        child,
+        published_path=earlier.published_path,
+        published_sha256=earlier.published_sha256,
+        published_rows=0 if child.part else earlier.published_rows,  # the edge may lie elsewhere now
+    )
+
+
+def _handed_on(slice_: Slice, children: list[Slice], orders: tuple[ev.Instruction, ...]) -> ev.Step:
+    """The whole stays superseded until its parts are gathered; one of them takes over its file, if any."""
+    if children and slice_.published_path and not children[0].published_path:
+        children[0] = replace(
+            children[0],
+            published_path=slice_.published_path,
+            published_sha256=slice_.published_sha256,
+        )
+    after = replace(_without_file(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
+    return ev.Step(after, orders, children=tuple(children))
+
+
+def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.Step:
+    """All parts are stored: together they are the second, or fall short of it."""
+    missing = (slice_.recount or 0) - event.rows
+    if missing > 0:
+        return fail(slice_, short_by(missing))
+    return ev.Step(replace(slice_, evidence=Evidence.COUNT), covered=slice_.window)
+
+
 def _without_file(slice_: Slice) -> Slice:
     """Others carry on: nothing staged, published or waited for is this slice's any more."""
     return replace(
@@ -74,14 +161,19 @@ def _without_file(slice_: Slice) -> Slice:
     )
 
 
-def _child(parent: Slice, window: Window, rules: Rules) -> Slice:
+def _child(
+    parent: Slice, window: Window, rules: Rules, *, logstream: str | None = None, part: Part = Part.WHOLE
+) -> Slice:
     """Without a planned count: what is left of the parent's is a difference of figures that need not
     agree."""
+    stream = parent.logstream if logstream is None else logstream
     return Slice(
-        id=slice_id(rules.job, parent.logstream, window, parent.generation),
+        id=slice_id(rules.job, stream, window, parent.generation, part),
         job=parent.job,
-        logstream=parent.logstream,
+        logstream=stream,
         window=window,
         generation=parent.generation,
         parent=parent.id,
+        whole=(parent.whole or parent.id) if window == parent.window else parent.whole,
+        part=part,
     )

@@ -161,6 +161,27 @@ class Recounted:
 
 
 @dataclass(frozen=True, slots=True)
+class Divided:
+    """What there is to divide an overfull second by: its log streams with what each was counted to hold (none
+    when they cannot tell), and the slices an earlier division left."""
+
+    slice_id: str
+    number: int
+    streams: tuple[tuple[str, int], ...]
+    earlier: tuple[Slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All parts of an overfull second are stored: ``rows`` together. ``whole`` is the slice they are parts
+    of, as the manifest has it."""
+
+    slice_id: str
+    whole: Slice
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The file stands, complete and synced, under its final name."""
 
@@ -218,6 +239,8 @@ Event = (
     | Staged
     | TransferFailed
     | Recounted
+    | Divided
+    | Gathered
     | Published
     | PublishFailed
     | StagedLost
@@ -277,6 +300,22 @@ class Recount:
 
 
 @dataclass(frozen=True, slots=True)
+class Divide:
+    """Find out by what the slice's one second can be divided."""
+
+    slice: Slice
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """See whether all parts of an overfull second are stored."""
+
+    job: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Move the staged artifact to its place."""
 
@@ -321,6 +360,8 @@ Instruction = (
     | Unwatch
     | Fetch
     | Recount
+    | Divide
+    | Gather
     | Publish
     | DeleteRemote
     | DiscardStaged
@@ -347,5 +388,7 @@ class Step:
     """Proven stored by this step."""
     uncovered: Window | None = None
     """No longer proven stored."""
+    also_uncovered: tuple[str, ...] = ()
+    """Log streams ("" for all of them) besides the slice's own whose coverage rested on it too."""
     parked: bool = False
     """Nothing more can be done for this slice in this run, though it is not finished."""

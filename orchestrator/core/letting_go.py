@@ -36,5 +36,7 @@ def dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.St
 def marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step:
     """An audit found the stored window wanting: it is no longer covered."""
     return ev.Step(
-        replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE), uncovered=slice_.window
+        replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE),
+        uncovered=slice_.window,
+        also_uncovered=(rules.job.identity.logstream,) if slice_.whole else (),
     )

@@ -27,8 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.core import dividing, letting_go, resuming, settling, submitting, transferring, watching
 from orchestrator.core import events as ev
-from orchestrator.core import letting_go, resuming, settling, submitting, transferring, watching
 from orchestrator.core.model import Slice, SliceState
 from orchestrator.core.rules import IllegalEvent, Rules
 
@@ -107,6 +107,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.READY, ev.Dropped): _row(letting_go.dropped, S.ABANDONED),
     (S.TRANSFERRING, ev.Staged): _row(transferring.staged, *_WEIGHED),
     (S.TRANSFERRING, ev.Recounted): _row(transferring.recounted, S.RUNNING, *_WEIGHED),
+    (S.TRANSFERRING, ev.Divided): _row(dividing.divided, S.SUPERSEDED, S.FAILED),
     (S.TRANSFERRING, ev.TransferFailed): _row(transferring.transfer_failed, S.READY, S.TRANSFERRING, *_AGAIN),
     (S.TRANSFERRING, ev.Resumed): _row(resuming.resumed, S.READY, S.TRANSFERRING),
     (S.TRANSFERRING, ev.Dropped): _row(letting_go.dropped, S.ABANDONED),
@@ -114,6 +115,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.SETTLING, ev.PublishFailed): _row(settling.publish_failed, S.SETTLING, S.FAILED),
     (S.SETTLING, ev.StagedLost): _row(settling.staged_lost, S.READY),
     (S.SETTLING, ev.Resumed): _row(resuming.resumed, S.SETTLING),
+    (S.SUPERSEDED, ev.Gathered): _row(dividing.gathered, S.SUPERSEDED, S.FAILED),
     (S.DONE, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.EMPTY, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.FAILED, ev.Resumed): _row(resuming.revived, S.PLANNED, S.SETTLING),

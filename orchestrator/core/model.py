@@ -21,6 +21,7 @@ __all__ = [
     "Evidence",
     "Fault",
     "LinkExpired",
+    "Part",
     "Receipt",
     "RemoteState",
     "RemoteTask",
@@ -32,6 +33,16 @@ __all__ = [
     "remote_name",
     "slice_id",
 ]
+
+
+class Part(StrEnum):
+    """Which rows of one second a slice is about, when a single remote task cannot carry them all."""
+
+    WHOLE = ""
+    EARLY = "early"
+    """Those before a millisecond of that second; asked for in ascending order."""
+    LATE = "late"
+    """Those from that millisecond on; asked for in descending order."""
 
 
 class SliceState(StrEnum):
@@ -242,6 +253,9 @@ class Ticket:
     written_rows: int | None = None
     disk_reserve_bytes: int = 0
     bandwidth_bytes_per_s: float | None = None
+    part: Part = Part.WHOLE
+    edge_ms: int = 0
+    """Where the parts of a divided second meet, in milliseconds from its start; meaningless for the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +286,10 @@ class Receipt:
     """Whether rows could be dated; without it nothing is clipped or cut."""
     wire_bytes: int = 0
     """Bytes that really crossed the wire for this receipt, renewals and re-reads included."""
+    turn_ms: int | None = None
+    """For a truncated file of one second in time order: the millisecond of that second at which early and
+    late rows can be parted, so that this file surely holds one of the two parts whole. None when it cannot
+    be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +334,11 @@ class Slice:
     published_sha256: str = ""
     published_rows: int = 0
     parent: str = ""
+    whole: str = ""
+    """The slice of one overfull second whose count this one's rows must add up to, together with its
+    siblings'; "" for all that are proven by themselves."""
+    part: Part = Part.WHOLE
+    edge_ms: int = 0
     task: RemoteTask | None = None
     receipt: Receipt | None = None
     best: Receipt | None = field(default=None)
@@ -323,9 +346,9 @@ class Slice:
     updated_at: float = 0.0
 
 
-def slice_id(job: Job, logstream: str, window: Window, generation: int = 0) -> str:
-    """Content-derived: the same job, stream, window and generation give the same id on every machine (16 hex
-    digits)."""
+def slice_id(job: Job, logstream: str, window: Window, generation: int = 0, part: Part = Part.WHOLE) -> str:
+    """Content-derived: the same job, stream, window, generation and part give the same id on every machine
+    (16 hex digits)."""
     identity = job.identity
     text = "\x1f".join(
         (
@@ -338,6 +361,7 @@ def slice_id(job: Job, logstream: str, window: Window, generation: int = 0) -> s
             str(window.start_s),
             str(window.end_s),
             str(generation),
+            *([part.value] if part else []),
         )
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -35,10 +35,17 @@ def settle(slice_: Slice, receipt: Receipt) -> ev.Step:
         return fail(slice_, slice_.reason or Reason.SOURCE_GONE, discard(slice_))
     if not receipt.staged_path and not slice_.published_path:
         after = replace(slice_, state=S.EMPTY, receipt=receipt, best=None)
-        return ev.Step(after, discard(slice_), covered=slice_.window)
+        return _proven(after, discard(slice_))
     after = replace(slice_, state=S.SETTLING, receipt=receipt, best=None)
     losers = discard(slice_, keep=receipt.staged_path)
     return ev.Step(after, (ev.Publish(after, receipt), *losers))
+
+
+def _proven(slice_: Slice, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
+    """The window is covered; of a part, once all its siblings are there."""
+    if slice_.whole:
+        orders = (*orders, ev.Gather(slice_.job, slice_.whole))
+    return ev.Step(slice_, orders, covered=None if slice_.part else slice_.window)
 
 
 def settle_short(slice_: Slice, receipt: Receipt) -> ev.Step:
@@ -61,7 +68,7 @@ def settle_empty(slice_: Slice, task: RemoteTask, evidence: Evidence) -> ev.Step
     seen = replace(slice_, evidence=evidence, reason="")
     if not slice_.published_path:
         after = replace(seen, state=S.EMPTY, receipt=None)
-        return ev.Step(after, (ev.Unwatch(task), *discard(slice_)), covered=slice_.window)
+        return _proven(after, (ev.Unwatch(task), *discard(slice_)))
     step = settle(seen, NOTHING)
     return replace(step, instructions=(ev.Unwatch(task), *step.instructions))
 
@@ -79,7 +86,7 @@ def published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> e
         bare = replace(
             slice_, state=S.EMPTY, path="", published_path="", published_sha256="", published_rows=0
         )
-        return ev.Step(bare, covered=slice_.window)
+        return _proven(bare)
     stands = replace(
         slice_,
         published_path=slice_.path,
@@ -89,7 +96,7 @@ def published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> e
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.
         return ev.Step(replace(stands, state=S.FAILED))
-    return ev.Step(replace(stands, state=S.DONE), covered=slice_.window)
+    return _proven(replace(stands, state=S.DONE))
 
 
 def publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: Rules) -> ev.Step:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.core import events as ev
-from orchestrator.core.job import MAX_LINES_PER_REMOTE_TASK, Job
+from orchestrator.core.job import MAX_LINES_PER_REMOTE_TASK, Job, Order
 from orchestrator.core.letting_go import fail
-from orchestrator.core.model import Fault, RemoteTask, Slice, SliceState
+from orchestrator.core.model import Fault, Part, RemoteTask, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_THROTTLED, backoff_s
 from orchestrator.core.rules import Rules, task_of
@@ -36,7 +36,8 @@ CREATE_SIGNATURE_S = 30
 def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
     """Make the intent: a number drawn for good, or the one that stands from a create known to be unmade."""
     job = rules.job
-    padded = slice_.padded or rules.padded or slice_.expected_lines is None
+    unsure = slice_.padded or rules.padded or slice_.expected_lines is None
+    padded = unsure and not slice_.part  # neighbours would come first and push the part's own rows out
     window = _padded(slice_.window) if padded else slice_.window
     if slice_.task is not None and slice_.task.number == event.number:
         task = replace(slice_.task, intent_at=now, answered_at=None, expires_at=None)
@@ -51,7 +52,7 @@ def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.
             attempt=attempt,
             window=window,
             limit=limit_of(slice_.window, window, job),
-            order=job.order,
+            order=_order_of(slice_, job),
             format=job.format,
             intent_at=now,
         )
@@ -66,6 +67,10 @@ def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.
         reason="",
     )
     return ev.Step(after, (ev.Submit(after, task),))
+
+
+def _order_of(slice_: Slice, job: Job) -> Order:
+    return {Part.EARLY: Order.ASC, Part.LATE: Order.DESC}.get(slice_.part, job.order)
 
 
 def limit_of(window: Window, asked: Window, job: Job) -> int:

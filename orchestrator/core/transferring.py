@@ -70,8 +70,12 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
             return _keep_best(slice_, receipt, now, rules)
         case Ruling.SHORT:
             return settle_short(slice_, receipt)
-        case Ruling.OVERFULL:
+        case Ruling.OVERFULL if slice_.part or not slice_.recount:
+            # The two ends do not meet; or nothing says what the parts would have to add up to.
             return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
+        case Ruling.OVERFULL:
+            after = replace(slice_, state=S.TRANSFERRING)
+            return ev.Step(after, (ev.Divide(after, task.number),))
         case _:
             return fail(slice_, Reason.EDGES_UNPROVEN, discard(slice_))
 

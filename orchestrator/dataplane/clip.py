@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from orchestrator.core.job import Order
 from orchestrator.core.model import Ticket
 from orchestrator.core.window import LATEST_S, Window, iso_utc
+from orchestrator.dataplane.second import reaches_edge, turn_of
 from orchestrator.dataplane.survey import Survey
 from orchestrator.errors import RowsOutsideWindow
 
-__all__ = ["Verdict", "judge", "needs_order"]
+__all__ = ["Verdict", "judge", "needs_order", "needs_turn", "turn_ms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,14 @@ class Verdict:
 
 def needs_order(survey: Survey, ticket: Ticket) -> bool:
     """Whether the verdict depends on the order of the rows: the file is truncated and may be cut."""
-    return survey.rows >= ticket.limit and survey.time_known and survey.rows > 0
+    truncated = survey.rows >= ticket.limit and survey.time_known and survey.rows > 0
+    return truncated and not survey.in_order
+
+
+def needs_turn(verdict: Verdict, ticket: Ticket) -> bool:
+    """Whether the file is a truncated one of a single second, which only its milliseconds can divide."""
+    whole_second = ticket.window.length_s == 1 and not ticket.part
+    return whole_second and verdict.truncated and verdict.time_known and verdict.kept is None
 
 
 def judge(survey: Survey, ticket: Ticket) -> Verdict:
@@ -51,10 +59,28 @@ def judge(survey: Survey, ticket: Ticket) -> Verdict:
         )
     if not truncated:
         return Verdict(window, window, clips=survey.inside < survey.rows, truncated=False, time_known=True)
+    if ticket.part:
+        return _part(survey, ticket)
     kept = _cut(survey, ticket)
     keep = window if kept is None and window.length_s == 1 else kept
     clips = keep is None or keep != window or survey.inside < survey.rows
     return Verdict(keep, kept, clips=clips, truncated=True, time_known=True)
+
+
+def _part(survey: Survey, ticket: Ticket) -> Verdict:
+    window, earliest, latest = ticket.window, survey.earliest, survey.latest
+    monotone = survey.ascending if ticket.order is Order.ASC else survey.descending
+    met = earliest is not None and latest is not None and reaches_edge(ticket, earliest, latest)
+    kept = window if monotone and met else None
+    return Verdict(window, kept, clips=survey.inside < survey.rows, truncated=True, time_known=True)
+
+
+def turn_ms(survey: Survey, ticket: Ticket) -> int | None:
+    """``Receipt.turn_ms`` by a finished survey taken with ``fine``."""
+    monotone = survey.ascending if ticket.order is Order.ASC else survey.descending
+    if not monotone or survey.undated or survey.earliest is None or survey.latest is None:
+        return None
+    return turn_of(ticket, survey.earliest, survey.latest)
 
 
 def _cut(survey: Survey, ticket: Ticket) -> Window | None:

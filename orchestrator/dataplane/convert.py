@@ -26,6 +26,7 @@ from orchestrator.dataplane.csvform import Columns, cells_of
 from orchestrator.dataplane.dating import Dater, dater_for
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.rows import RowStream, split_rows
+from orchestrator.dataplane.second import milliseconds_of
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.survey import count_rows, served_shape
 from orchestrator.errors import UsageError
@@ -78,7 +79,7 @@ class Rewriting:
     ) -> None:
         self.rows = 0
         self._ticket = ticket
-        self._keep = keep
+        self._keep = milliseconds_of(ticket) if keep is not None and ticket.part else keep
         self._shape = form.shape
         self._stream = RowStream(served_shape(ticket), ticket.time_field)
         self._encoder = Encoder(
@@ -131,7 +132,8 @@ class Rewriting:
         if self._keep is None:
             return region, count_rows(region, served)
         if not self._dater_chosen and count_rows(region, served):
-            self._dater = dater_for(served, region, self._stream.columns, self._ticket.time_field)
+            fine = bool(self._ticket.part)
+            self._dater = dater_for(served, region, self._stream.columns, self._ticket.time_field, fine=fine)
             self._dater_chosen = True
         if self._dater is None:
             return region, count_rows(region, served)

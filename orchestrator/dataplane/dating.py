@@ -23,12 +23,12 @@ from typing import Final
 import orjson
 
 from orchestrator.core.window import Window
-from orchestrator.dataplane.csvform import Columns, column_pattern, unquoted
+from orchestrator.dataplane.csvform import Columns, cells_of, column_pattern, unquoted
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.times import AUTO_FIELDS, second_of
+from orchestrator.dataplane.times import AUTO_FIELDS, millisecond_of, second_of
 
-__all__ = ["Dater", "dater_for"]
+__all__ = ["Dater", "FineDater", "dater_for"]
 
 _CACHE_ENTRIES: Final = 100_000
 
@@ -48,7 +48,10 @@ class Dater(ABC):
 
 def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> int | None:
     """Way 1. ``leading`` matches from the row's first byte through its time; group 1 is what comes before the
-    time, group 2 its first ten digits, the seconds."""
+    time, group 2 its first ten digits, the seconds.
+
+    What the least and the greatest row begin with, all rows between them begin with. That each goes on with
+    as many digits and an end, a few bytes of every row are looked at for, all of them in one comparison."""
     lines = region.split(b"\n")
     lines.pop()
     if not lines:
@@ -56,10 +59,28 @@ def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> 
     least, greatest = leading.match(min(lines)), leading.match(max(lines))
     if least is None or greatest is None or least.group(1) != greatest.group(1):
         return None
-    if least.end() != greatest.end():
+    start, end = least.start(2), least.end()
+    if end != greatest.end():
+        return None
+    ends = _QUOTED_END if least.group(1).endswith(b'"') else _BARE_END
+    times = b"\n".join([line[start : end + 1] for line in lines]).translate(ends)
+    digits = b"0" * (end - start)
+    if times not in (b"\n".join([digits + b","] * len(lines)), b"\n".join([digits] * len(lines))):
         return None
     inside = window.start_s <= int(least.group(2)) and int(greatest.group(2)) < window.end_s
     return len(lines) if inside else None
+
+
+def _alike(ends: bytes) -> bytes:
+    """A table for ``translate``: digits become 0, ``ends`` commas, a newline stays, all else is none of these."""
+    return bytes(
+        48 if chr(byte) in "0123456789" else 44 if byte in ends else 10 if byte == 10 else 120
+        for byte in range(256)
+    )
+
+
+_QUOTED_END: Final = _alike(b'"')
+_BARE_END: Final = _alike(b" \t\r,}")
 
 
 class _Seconds(dict[bytes, int | None]):
@@ -73,7 +94,11 @@ class _Seconds(dict[bytes, int | None]):
         return second
 
 
-_EPOCH: Final = rb'"?([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+(?=["\s,}])'
+_EPOCH: Final = (
+    rb'(?:"([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+"'
+    rb"|([1-9]\d{9})(?:\d{3}){0,3}+(?=[\s,}])|([1-9]\d{9})(?:\d{3})?+\.\d{1,3}(?=[\s,}]))"
+)
+"""Longer fractions of a number are left to the parser, which rounds them as a float is rounded."""
 _ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?+(Z|[+-]\d\d:\d\d)?+"'
 _REST_OF_LINE: Final = rb"[^\n]*+\n"
 
@@ -82,30 +107,38 @@ class JsonDater(Dater):
     """Lines of JSON objects: one top-level field.
 
     A pattern takes the rest of the line with each match, so as many matches as newlines means one match in
-    every line. That the match is the top-level field follows from there being one ``{`` a line, or from the
-    pattern that walks over whole strings and stops at an inner ``{``. Which of two equal keys in one object
-    counts is not promised.
+    every line. That the match is the top-level field follows from each line's beginning with its only ``{``,
+    or from the pattern that walks over whole strings and stops at an inner ``{``; that it is the only one,
+    from the name's standing in the block once a line. Of two equal keys in one object the last counts, as in
+    every parser (unless one of them is spelled with escapes).
     """
 
     def __init__(self, field: str) -> None:
         self._field = field
-        key = re.escape(json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self._key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        key = re.escape(self._key)
         before = key + rb"\s*+:\s*+"
         walk = rb"^[ \t]*+\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
-        self._flat = [re.compile(before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
+        # What follows a backslash is not the beginning of a name, but of a quote inside a longer one.
+        self._flat = [re.compile(rb"(?<!\\)" + before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
         self._walked = [
             re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in (_EPOCH, _ISO)
         ]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
-        self._leading = re.compile(rb"(\{\s*+" + before + rb'"?)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
+        self._leading = re.compile(rb"(\{\s*+" + before + rb'"?+)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
+        if region.count(self._key) != region.count(b"\n"):
+            return None
         return _count_inside(region, self._leading, window)
 
     def seconds(self, region: bytes) -> list[int | None]:
         lines = region.count(b"\n")
-        patterns = self._flat if region.count(b"{") == lines else self._walked
+        patterns = []
+        if region.count(self._key) == lines:
+            begun = region.count(b"\n{") + region.startswith(b"{")
+            patterns = self._flat if region.count(b"{") == lines == begun else self._walked
         for pattern in tuple(patterns):
             found = pattern.findall(region)
             if len(found) == lines:
@@ -120,7 +153,7 @@ class JsonDater(Dater):
             parsed = orjson.loads(row)
         except orjson.JSONDecodeError:
             try:
-                parsed = json.loads(row.decode("utf-8", "replace"), strict=False)
+                parsed = json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=_whole)
             except (ValueError, RecursionError):
                 match = self._anything.search(row)
                 return (
@@ -129,6 +162,11 @@ class JsonDater(Dater):
                     else None
                 )
         return second_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
+
+
+def _whole(digits: str) -> int | float:
+    """A number of JSON; ``int`` refuses some thousand digits, which are no time but may stand beside one."""
+    return int(digits) if len(digits) <= 40 else float(digits)
 
 
 _LEADING_CELL: Final = re.compile(rb"()([1-9]\d{9})(?:\d{3}){0,3}+(?=[,\r]|\Z)")
@@ -161,16 +199,46 @@ class CsvDater(Dater):
         return self._seen[cell]
 
 
-def dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> Dater | None:
+class FineDater(Dater):
+    """To the millisecond, row by row: for files of a single second that one remote task cannot carry. What
+    ``seconds`` returns are UTC epoch milliseconds."""
+
+    def __init__(self, shape: Shape, columns: Columns | None, field: str) -> None:
+        self._shape = shape
+        self._column = columns.time_index if columns is not None else None
+        self._field = field
+
+    def seconds(self, region: bytes) -> list[int | None]:
+        return [self._millisecond(row) for row in split_rows(region, self._shape)]
+
+    def all_inside(self, region: bytes, window: Window) -> int | None:
+        return None
+
+    def _millisecond(self, row: bytes) -> int | None:
+        if self._shape is Shape.CSV:
+            cells = cells_of(row)
+            if self._column is None or self._column >= len(cells):
+                return None
+            return millisecond_of(cells[self._column].decode("utf-8", "replace"))
+        try:
+            parsed = json.loads(row.decode("utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError):
+            return None
+        return millisecond_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
+
+
+def dater_for(
+    shape: Shape, region: bytes, columns: Columns | None, time_field: str, *, fine: bool = False
+) -> Dater | None:
     """The dater for a file whose first region this is; None when it has no such field. The field is chosen
-    once per file, by its first row."""
+    once per file, by its first row. ``fine``: to the millisecond."""
     if shape is Shape.CSV:
-        return (
-            CsvDater(columns.time_index) if columns is not None and columns.time_index is not None else None
-        )
+        if columns is None or columns.time_index is None:
+            return None
+        return FineDater(shape, columns, "") if fine else CsvDater(columns.time_index)
     first = next(iter(split_rows(region, shape)), b"")
     for field in AUTO_FIELDS if time_field == "auto" else (time_field,):
         dater = JsonDater(field)
         if dater.seconds(first) not in ([], [None]):
-            return dater
+            return FineDater(shape, columns, field) if fine else dater
     return None

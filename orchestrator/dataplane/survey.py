@@ -13,6 +13,7 @@ from orchestrator.core.job import Order, Output, ServedFormat
 from orchestrator.core.model import Ticket
 from orchestrator.dataplane.dating import Dater, dater_for
 from orchestrator.dataplane.rows import RowStream, split_rows
+from orchestrator.dataplane.second import milliseconds_of
 from orchestrator.dataplane.sniff import Shape
 
 __all__ = ["Survey", "count_rows", "served_shape"]
@@ -64,10 +65,13 @@ class Survey:
     for all of them.
 
     With ``in_order`` set it also learns whether the rows' seconds never step back (asc) or forward (desc);
-    this is asked for truncated files only.
+    this is asked for truncated files only. ``fine`` does the same to the millisecond, which parts of a second
+    always need: ``earliest`` and ``latest`` are milliseconds then.
     """
 
-    def __init__(self, ticket: Ticket, *, every_row: bool = False, in_order: bool = False) -> None:
+    def __init__(
+        self, ticket: Ticket, *, every_row: bool = False, in_order: bool = False, fine: bool = False
+    ) -> None:
         self.rows = 0
         self.undated = 0
         self.inside = 0
@@ -83,10 +87,12 @@ class Survey:
         newline at the end. Looked for only when that is the output."""
         self.stream = RowStream(served_shape(ticket), ticket.time_field)
         self._ticket = ticket
-        self._window = ticket.window
-        self._allowed = range(ticket.requested.start_s - 1, ticket.requested.end_s + 1)
-        self._in_order = in_order
-        self._every_row = every_row or in_order
+        self.fine = fine or bool(ticket.part)
+        self.in_order = in_order or self.fine
+        unit = 1000 if self.fine else 1
+        self._window = milliseconds_of(ticket) if self.fine else ticket.window
+        self._allowed = range((ticket.requested.start_s - 1) * unit, (ticket.requested.end_s + 1) * unit)
+        self._every_row = every_row or self.in_order
         self._sample_last: int | None = None
         self.sampled = 0
         """Rows counted as inside because their neighbours were."""
@@ -130,12 +136,14 @@ class Survey:
 
     def _choose(self, region: bytes, shape: Shape) -> None:
         if count_rows(region, shape):
-            self._dater = dater_for(shape, region, self.stream.columns, self._ticket.time_field)
+            self._dater = dater_for(
+                shape, region, self.stream.columns, self._ticket.time_field, fine=self.fine
+            )
             self._dater_chosen = True
 
     def _date(self, dater: Dater, region: bytes) -> int:
         count = None if self._every_row else self._sampled(dater, region)
-        if count is None and not self._in_order:
+        if count is None and not self.in_order:
             count = dater.all_inside(region, self._window)
         if count is not None:
             self.inside += count
@@ -152,10 +160,10 @@ class Survey:
                 self.near += count
             else:
                 self.far += count
-                self.far_second = second
+                self.far_second = second // 1000 if self.fine else second
             self.earliest = second if self.earliest is None else min(self.earliest, second)
             self.latest = second if self.latest is None else max(self.latest, second)
-        if self._in_order:
+        if self.in_order:
             self._follow([second for second in seconds if second is not None])
         return len(seconds)
 

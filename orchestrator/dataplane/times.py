@@ -1,18 +1,21 @@
-"""When a row happened, to the second: values of one field, read without knowing their unit."""
+"""When did a row happen, to the second or the millisecond? One value, read without knowing its unit."""
 
 from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["AUTO_FIELDS", "second_of"]
+__all__ = ["AUTO_FIELDS", "millisecond_of", "second_of"]
 
 AUTO_FIELDS: Final = ("@timestamp", "timestamp")
 """``time_field = "auto"`` looks for these, in this order (bls-api.md 2.7: query results use the first, pulls
 the second)."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?")
 
 
@@ -32,6 +35,27 @@ def second_of(value: object) -> int | None:
     return _second_of_text(value.strip()) if isinstance(value, str) else None
 
 
+def millisecond_of(value: object) -> int | None:
+    """UTC epoch milliseconds, rounded down; None when ``value`` is no time. Reads what ``second_of`` reads; a
+    time that is given in whole seconds is their first millisecond."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        unit = _unit(value)
+        return value * 1_000 if unit == 1 else value // (unit // 1_000)
+    if isinstance(value, float):
+        return math.floor(value * 1_000 / _unit(value)) if math.isfinite(value) else None
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if _NUMBER.fullmatch(text):
+        return millisecond_of(float(text) if "." in text or text.startswith("-") else int(text))
+    moment = _moment_of(text)
+    if moment is None:
+        return None
+    return (moment - _EPOCH) // _MILLISECOND
+
+
 def _unit(value: float) -> int:
     magnitude = abs(value)
     if magnitude < 1e11:
@@ -45,12 +69,16 @@ def _second_of_text(text: str) -> int | None:
     if _NUMBER.fullmatch(text):
         whole = int(text.partition(".")[0])
         return second_of(whole if whole >= 0 and not text.startswith("-") else float(text))
+    moment = _moment_of(text)
+    return None if moment is None else (moment - _EPOCH) // _SECOND
+
+
+def _moment_of(text: str) -> datetime | None:
     if not 10 <= len(text) <= 64:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return math.floor(moment.timestamp())
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -20,7 +20,7 @@ import orjson
 from orchestrator.core.job import Output
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
-from orchestrator.dataplane.clip import Verdict, judge, needs_order
+from orchestrator.dataplane.clip import Verdict, judge, needs_order, needs_turn, turn_ms
 from orchestrator.dataplane.convert import Form, Rewriting, stored_form
 from orchestrator.dataplane.decode import decoded
 from orchestrator.dataplane.disk import DiskBudget
@@ -253,6 +253,9 @@ class _Transfer:
         which a file that is sorted at every place looked at and unsorted elsewhere may cause."""
         ticket = self._ticket
         verdict = judge(survey, ticket)
+        turn: int | None = None
+        if needs_turn(verdict, ticket):
+            turn = turn_ms(await self._surveyed(Survey(ticket, fine=True)), ticket)
         form, rewrites = self._form(survey, verdict)
         expected = survey.inside if verdict.time_known and verdict.kept == ticket.window else None
         staged: tuple[int, str, int] | None = None
@@ -262,7 +265,7 @@ class _Transfer:
             else:
                 await self._mark_whole()
                 staged = await finished(self._run(partial(self._taken_over, survey.rows)))
-        receipt = self._receipt(survey, verdict, form, staged)
+        receipt = replace(self._receipt(survey, verdict, form, staged), turn_ms=turn)
         return receipt if expected is None or receipt.stored_rows == expected else None
 
     def _form(self, survey: Survey, verdict: Verdict) -> tuple[Form, bool]:
@@ -430,5 +433,7 @@ def _fingerprint(ticket: Ticket) -> str:
         ticket.output,
         ticket.compression,
         ticket.time_field,
+        ticket.part,
+        ticket.edge_ms,
     )
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import Rules, transition
-from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.report import Gap
 from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, normalise, subtract
 from orchestrator.engine.context import JobContext
+from orchestrator.engine.stages.divide import gather
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import ExitCode
 from orchestrator.ports.store import ManifestReader, ManifestWriter
@@ -145,8 +146,13 @@ async def verify(
             marked = bool(problem) and writer is not None and await _mark(writer, job, slice_, clock)
             if problem:
                 findings.append(Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked))
-            if not marked:
+            if not marked and not slice_.whole:
                 _append(proven, slice_.window)
+        if job.window is not None:
+            # A divided second is stored when its parts together are: they alone prove nothing.
+            for whole in await manifest.divided(job.name, job.window):
+                if whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
+                    proven.append(whole.window)
         findings += await _ledger_findings(context, manifest, proven)
     exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
     return VerifyReport(exit_code, files, bytes_checked, tuple(findings))

@@ -17,7 +17,7 @@ from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
-from orchestrator.engine.stages import settle
+from orchestrator.engine.stages import divide, settle
 from orchestrator.engine.stages.submit import submit
 from orchestrator.engine.stages.transfer import fetch
 from orchestrator.errors import OrchestratorError
@@ -97,6 +97,10 @@ class Errands:
                 self._spawn(self._answer(fetch, order, self._context(order.slice)), self._others)
             case ev.Recount():
                 self._spawn(self._answer(settle.recount, order, self._context(order.slice)), self._others)
+            case ev.Divide():
+                self._spawn(self._answer(divide.divide, order, self._context(order.slice)), self._others)
+            case ev.Gather():
+                self._spawn(self._gather(order), self._others)
             case ev.Resolve():
                 self._spawn(self._resolve(order), self._others)
             case ev.Watch():
@@ -135,6 +139,11 @@ class Errands:
 
     async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
         for event in await settle.publish(batch, context, self._room):
+            self._post(event)
+
+    async def _gather(self, order: ev.Gather) -> None:
+        event = await divide.gather(order.whole, self._room.manifest)
+        if event is not None:
             self._post(event)
 
     async def _resolve(self, order: ev.Resolve) -> None:

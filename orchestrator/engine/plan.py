@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from orchestrator.core.events import Gathered
 from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.window import Window, WindowSet
@@ -74,7 +75,11 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
     before = sum(room.requests().values())
     left = await leftovers(job, job.window, room.manifest)
     missing = await missing_of(job, job.window, room.manifest, left.taken)
-    slices = [slice_ for slice_, event in left.events if slice_.window.meets(job.window)]
+    slices = [
+        slice_
+        for slice_, event in left.events
+        if slice_.window.meets(job.window) and not isinstance(event, Gathered)
+    ]
     if missing:
         missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))
         async for part in planned_slices(context, missing, room):

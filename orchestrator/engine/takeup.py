@@ -16,6 +16,7 @@ from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.stages.divide import gather
 from orchestrator.errors import Refused, ServiceError, UsageError
 from orchestrator.ports.service import LogStore
 from orchestrator.ports.store import ManifestReader
@@ -134,6 +135,15 @@ async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Lefto
         taken += [slice_.window]
         if describe_reason(slice_.reason).mendable or _may_go_on(job, slice_):
             events.append((slice_, ev.Resumed(slice_.id)))
+    missing = subtract((window,), await covered_of(job, manifest))
+    for whole in await manifest.divided(job.name, window):
+        if not intersect(missing, (whole.window,)):
+            continue
+        # Its parts may have been stored by a run that died before it could say so of the whole.
+        gathered = await gather(whole.id, manifest)
+        if gathered is not None:
+            taken += [whole.window]
+            events.append((whole, gathered))
     return Leftovers(tuple(events), subtract(taken, ()))
 
 

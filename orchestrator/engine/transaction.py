@@ -71,6 +71,9 @@ class Transaction:
             self._covered.append(_covered(after))
         if step.uncovered is not None:
             self._uncovered.append(_covered(after))
+            self._uncovered += [
+                Covered(after.job, stream or "*", step.uncovered) for stream in step.also_uncovered
+            ]
         if step.parked:
             self.parked.add(after.id)
         else:
@@ -137,6 +140,10 @@ def _detail(before: Slice, after: Slice, event: ev.Event) -> dict[str, str | int
             }
         case ev.Recounted(count=count):
             detail["count"] = count
+        case ev.Divided(streams=streams):
+            detail["streams"] = len(streams)
+        case ev.Gathered(rows=rows):
+            detail["rows"] = rows
         case ev.Published():
             detail["path"] = after.path
         case _:

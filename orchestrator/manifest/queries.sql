@@ -34,15 +34,15 @@ ORDER BY name
 INSERT INTO slices (
   id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
   not_before_at, expected_lines, counted_at, recount, recounted_at, evidence, reason, path, published_path,
-  published_sha256, published_rows, parent, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
+  published_sha256, published_rows, parent, whole, part, edge_ms, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
   fetched_sha256, stored_bytes, stored_sha256, served_rows, dropped_rows, stored_rows, kept_start_s, kept_end_s,
-  truncated, time_known, wire_bytes, best
+  truncated, time_known, wire_bytes, turn_ms, best
 ) VALUES (
   :id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round,
   :expiries, :padded, :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason,
-  :path, :published_path, :published_sha256, :published_rows, :parent, :task_number, :task_uuid, :updated_at, :staged_path, :form,
+  :path, :published_path, :published_sha256, :published_rows, :parent, :whole, :part, :edge_ms, :task_number, :task_uuid, :updated_at, :staged_path, :form,
   :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256, :served_rows, :dropped_rows,
-  :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :best
+  :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :turn_ms, :best
 ) ON CONFLICT (id) DO UPDATE SET
   job = excluded.job, logstream = excluded.logstream, start_s = excluded.start_s, end_s = excluded.end_s,
   state = excluded.state, generation = excluded.generation, attempt = excluded.attempt,
@@ -51,14 +51,15 @@ INSERT INTO slices (
   expected_lines = excluded.expected_lines, counted_at = excluded.counted_at, recount = excluded.recount,
   recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason, path = excluded.path,
   published_path = excluded.published_path, published_sha256 = excluded.published_sha256,
-  published_rows = excluded.published_rows, parent = excluded.parent,
+  published_rows = excluded.published_rows, parent = excluded.parent, whole = excluded.whole, part = excluded.part,
+  edge_ms = excluded.edge_ms,
   task_number = excluded.task_number, task_uuid = excluded.task_uuid, updated_at = excluded.updated_at,
   staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
   fetched_bytes = excluded.fetched_bytes, fetched_sha256 = excluded.fetched_sha256,
   stored_bytes = excluded.stored_bytes, stored_sha256 = excluded.stored_sha256, served_rows = excluded.served_rows,
   dropped_rows = excluded.dropped_rows, stored_rows = excluded.stored_rows, kept_start_s = excluded.kept_start_s,
   kept_end_s = excluded.kept_end_s, truncated = excluded.truncated, time_known = excluded.time_known,
-  wire_bytes = excluded.wire_bytes, best = excluded.best
+  wire_bytes = excluded.wire_bytes, turn_ms = excluded.turn_ms, best = excluded.best
 
 -- name: put_task
 INSERT INTO remote_tasks (number, uuid, name, slice_id, job, attempt, start_s, end_s, row_limit, row_order, format, intent_at,
@@ -260,6 +261,13 @@ UPDATE remote_tasks SET forgotten = 1 WHERE slice_id = :id
 
 -- name: waited
 SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0
+
+-- name: parts
+SELECT id FROM slices INDEXED BY slices_by_whole WHERE whole = :whole AND whole <> ''
+
+-- name: divided
+SELECT DISTINCT whole FROM slices INDEXED BY slices_by_whole
+WHERE whole <> '' AND job = :job AND start_s < :end_s AND end_s > :start_s
 
 -- name: surplus
 SELECT t.*, j.name AS job_name FROM remote_tasks t INDEXED BY remote_tasks_surplus JOIN jobs j ON j.key = t.job

@@ -190,6 +190,22 @@ def waited(connection: sqlite3.Connection, job: str) -> tuple[Slice, ...]:
     return _all_of(connection, (slice_id for _, slice_id in sorted(found)))
 
 
+def parts(connection: sqlite3.Connection, whole: str) -> tuple[Slice, ...]:
+    """The slices an overfull second was divided into, by id."""
+    found = connection.execute(sql("parts"), {"whole": whole})
+    return _all_of(connection, sorted(row["id"] for row in found))
+
+
+def divided(connection: sqlite3.Connection, job: str, window: Window) -> tuple[Slice, ...]:
+    """The slices of divided seconds, by id."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    names = {"job": key, "start_s": window.start_s, "end_s": window.end_s}
+    found = connection.execute(sql("divided"), names)
+    return _all_of(connection, sorted(row["whole"] for row in found))
+
+
 def next_due_at(connection: sqlite3.Connection, job: str) -> float | None:
     """The first entry of an index; None when nothing is planned."""
     due_at: float | None = connection.execute(sql("next_due_at"), {"job": job}).fetchone()[0]

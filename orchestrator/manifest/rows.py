@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from orchestrator.core.job import Job, JobIdentity, Order, ServedFormat
-from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice, SliceState
+from orchestrator.core.model import Evidence, Part, Receipt, RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window
 from orchestrator.errors import ManifestDamaged
 from orchestrator.ports.store import Acceptance, JournalEntry, JournalLine
@@ -48,6 +48,7 @@ _NO_RECEIPT: Parameters = dict.fromkeys(
         "truncated",
         "time_known",
         "wire_bytes",
+        "turn_ms",
     )
 )
 
@@ -106,6 +107,9 @@ def slice_parameters(piece: Slice, job_key: int) -> Parameters:
         "published_sha256": piece.published_sha256,
         "published_rows": piece.published_rows,
         "parent": piece.parent,
+        "whole": piece.whole,
+        "part": piece.part.value,
+        "edge_ms": piece.edge_ms,
         "task_number": None if task is None else task.number,
         "task_uuid": None if task is None else _text(task.uuid),
         "updated_at": piece.updated_at,
@@ -131,6 +135,7 @@ def _receipt_parameters(receipt: Receipt) -> Parameters:
         "truncated": receipt.truncated,
         "time_known": receipt.time_known,
         "wire_bytes": receipt.wire_bytes,
+        "turn_ms": receipt.turn_ms,
     }
 
 
@@ -151,6 +156,7 @@ def _receipt_of(row: Row | dict[str, Any]) -> Receipt:
         truncated=bool(row["truncated"]),
         time_known=bool(row["time_known"]),
         wire_bytes=row["wire_bytes"],
+        turn_ms=row["turn_ms"],
     )
 
 
@@ -183,6 +189,9 @@ def slice_of(row: Row) -> Slice:
             published_sha256=row["published_sha256"],
             published_rows=row["published_rows"],
             parent=row["parent"],
+            whole=row["whole"],
+            part=Part(row["part"]),
+            edge_ms=row["edge_ms"],
             task=None if row["t_number"] is None else _task(row, "t_", row["id"]),
             receipt=None if row["form"] is None else _receipt_of(row),
             best=None if row["best"] is None else _receipt_of(orjson.loads(row["best"])),

@@ -123,6 +123,12 @@ class SqliteReader:
     async def waited(self, job: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.waited(connection, job))
 
+    async def parts(self, whole: str) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.parts(connection, whole))
+
+    async def divided(self, job: str, window: Window) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.divided(connection, job, window))
+
     async def next_due_at(self, job: str) -> float | None:
         return await self._ask(lambda connection: read.next_due_at(connection, job))
 

@@ -197,6 +197,14 @@ class ManifestReader(Protocol):
         """Planned slices that an earlier run put off: tried at least once, or throttled."""
         ...
 
+    async def parts(self, whole: str) -> tuple[Slice, ...]:
+        """The slices into which the overfull second of slice ``whole`` was divided."""
+        ...
+
+    async def divided(self, job: str, window: Window) -> tuple[Slice, ...]:
+        """The slices of overfull seconds that meet ``window`` and were divided."""
+        ...
+
     async def next_due_at(self, job: str) -> float | None:
         """The earliest ``not_before_at`` among planned slices."""
         ...

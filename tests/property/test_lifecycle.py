@@ -94,6 +94,10 @@ def legal_events(draw: st.DrawFn, slice_now: Slice, fresh_number: int) -> ev.Eve
         ev.Published: ev.Published(slice_now.id, number),
         ev.PublishFailed: ev.PublishFailed(slice_now.id, number, draw(FAULTS)),
         ev.StagedLost: ev.StagedLost(slice_now.id, number),
+        ev.Divided: ev.Divided(
+            slice_now.id, number, draw(st.sampled_from([(), (("a", 30), ("b", 90)), (("a", 200),)])), ()
+        ),
+        ev.Gathered: ev.Gathered(slice_now.id, slice_now, draw(st.integers(0, 300))),
     }
     return made[kind]
 

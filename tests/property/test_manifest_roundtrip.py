@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.job import Order, ServedFormat
-from orchestrator.core.model import LIVE_STATES, Evidence, Receipt, RemoteTask, Slice, SliceState
+from orchestrator.core.model import LIVE_STATES, Evidence, Part, Receipt, RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, intersect, normalise, seconds, subtract, union
 from orchestrator.manifest.store import SqliteManifest, open_memory
 from orchestrator.ports.store import Changes, Covered, JobCounts, JournalEntry
@@ -48,6 +48,7 @@ def receipts(draw: st.DrawFn) -> Receipt:
         truncated=draw(st.booleans()),
         time_known=draw(st.booleans()),
         wire_bytes=draw(sizes),
+        turn_ms=draw(st.none() | st.integers(0, 999)),
     )
 
 
@@ -108,6 +109,9 @@ def slices(draw: st.DrawFn, slice_id: str | None = None, job: str | None = None)
         published_sha256=draw(texts),
         published_rows=draw(st.integers(0, 2**40)),
         parent=draw(texts),
+        whole=draw(texts),
+        part=draw(st.sampled_from(Part)),
+        edge_ms=draw(st.integers(0, 999)),
         task=draw(st.none() | remote_tasks(own_id, own_job)),
         receipt=draw(st.none() | receipts()),
         best=draw(st.none() | receipts()),
@@ -161,6 +165,7 @@ FULL_RECEIPT = Receipt(
     truncated=True,
     time_known=False,
     wire_bytes=8,
+    turn_ms=9,
 )
 FULL_TASK = RemoteTask(
     number=3,
@@ -211,6 +216,9 @@ FULL = Slice(
     published_sha256="p",
     published_rows=17,
     parent="s0",
+    whole="s9",
+    part=Part.LATE,
+    edge_ms=500,
     task=FULL_TASK,
     receipt=FULL_RECEIPT,
     best=replace(FULL_RECEIPT, stored_rows=0, dropped_rows=7, kept=None),

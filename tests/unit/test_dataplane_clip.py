@@ -118,10 +118,13 @@ def test_order_is_asked_for_only_when_it_decides(tmp_path: Path) -> None:
     """The extra look at every row is taken for truncated, dated files."""
     for limit, needed in ((9, False), (3, True)):
         asked = ticket(tmp_path, window=TEN, limit=limit)
+        glance = Survey(asked)
         survey = Survey(asked, in_order=True)
-        survey.feed(some(0, 1, 2))
-        survey.finish()
-        assert needs_order(survey, asked) is needed
+        for look in (glance, survey):
+            look.feed(some(0, 1, 2))
+            look.finish()
+        assert needs_order(glance, asked) is needed
+        assert not needs_order(survey, asked)
         assert judge(survey, asked).truncated is needed
 
 

@@ -359,7 +359,11 @@ def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
     """Each with its own reason, and nothing published."""
     second = slice_(S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=200)
     overfull = staged(second, truncated=True, kept=None)
-    assert (overfull.slice.reason, kinds(overfull)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
+    assert (overfull.slice.state, kinds(overfull)) == (S.TRANSFERRING, ["Divide"])
+    undivided = go(overfull.slice, ev.Divided(ID, 1, (("only", 200),), ()))
+    assert (undivided.slice.reason, kinds(undivided)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
+    uncounted = staged(replace(second, recount=None), truncated=True, kept=None)
+    assert (uncounted.slice.reason, kinds(uncounted)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
     unproven = staged(slice_(S.TRANSFERRING, recounted_at=1.0, recount=49), time_known=False)
     assert unproven.slice.reason == Reason.EDGES_UNPROVEN
 

@@ -72,6 +72,8 @@ def _ticket(slice_: Slice, task: RemoteTask, link: PresignedLink, context: JobCo
         written_rows=task.written_rows,
         disk_reserve_bytes=limits.disk_reserve_bytes,
         bandwidth_bytes_per_s=limits.bandwidth_bytes_per_s,
+        part=slice_.part,
+        edge_ms=slice_.edge_ms,
     )
 
 
@@ -95,4 +97,5 @@ def place(context: JobContext, slice_: Slice, receipt: Receipt) -> str:
         slice_.logstream,
     )
     folder = job.destination.url.rstrip("/") if job.destination else ""
-    return f"{folder}/{relative}{receipt.extension}"
+    part = f"~{slice_.part}" if slice_.part else ""
+    return f"{folder}/{relative}{part}{receipt.extension}"

@@ -63,6 +63,9 @@ CREATE TABLE slices (
   published_sha256 TEXT NOT NULL,
   published_rows INTEGER NOT NULL,
   parent         TEXT NOT NULL,
+  whole          TEXT NOT NULL,
+  part           TEXT NOT NULL,
+  edge_ms        INTEGER NOT NULL,
   task_number    INTEGER,
   task_uuid      TEXT,
   updated_at     REAL NOT NULL,
@@ -81,11 +84,13 @@ CREATE TABLE slices (
   truncated      INTEGER,
   time_known     INTEGER,
   wire_bytes     INTEGER,
+  turn_ms        INTEGER,
   best           TEXT,
   CHECK (form IS NULL OR served_rows - dropped_rows = stored_rows)
 );
 
 CREATE INDEX slices_by_time ON slices (job, start_s, id);
+CREATE INDEX slices_by_whole ON slices (whole) WHERE whole <> '';
 CREATE INDEX slices_by_state ON slices (job, state, start_s, id);
 CREATE INDEX slices_ready ON slices (job, start_s, id) WHERE state = 'planned' AND not_before_at <= 0;
 CREATE INDEX slices_due ON slices (job, not_before_at) WHERE state = 'planned';

@@ -1,0 +1,69 @@
+"""Divide: one second holds more than a remote task may carry. By what can it be asked for, and is it whole
+again?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator.core import events as ev
+from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.retry import backoff_s
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.errors import CredentialsError, Refused, ServiceError
+from orchestrator.ports.service import CountUnavailable
+from orchestrator.ports.store import ManifestReader
+
+__all__ = ["divide", "gather"]
+
+TRIES = 6
+"""Beyond the client's own retries; then the streams are taken not to tell."""
+STORED = frozenset({SliceState.DONE, SliceState.EMPTY})
+
+
+async def divide(order: ev.Divide, context: JobContext, room: Room) -> ev.Event:
+    """Carry out one Divide."""
+    slice_ = order.slice
+    earlier = await room.manifest.parts(slice_.whole or slice_.id)
+    streams: tuple[tuple[str, int], ...] = ()
+    for tries in range(1, TRIES + 1):
+        try:
+            streams = await _streams(slice_, context)
+            break
+        except (Refused, CredentialsError) as error:
+            _note(room, slice_, error)
+            break
+        except ServiceError as error:
+            # An outage must not pass for "no streams to divide by".
+            _note(room, slice_, error)
+            await asyncio.sleep(backoff_s(f"divide:{slice_.id}", tries, at_least_s=error.retry_after_s))
+    return ev.Divided(slice_.id, order.number, streams, earlier)
+
+
+async def _streams(slice_: Slice, context: JobContext) -> tuple[tuple[str, int], ...]:
+    """Every log stream with its lines in the slice's window; none when one of them cannot be counted."""
+    if slice_.logstream:
+        return ()
+    identity = context.job.identity
+    names = await context.meta.list_logstreams(identity.project, identity.logstore)
+    counted: list[tuple[str, int]] = []
+    for name in sorted({name for name in names if name}):
+        lines = await context.counts.count(identity, name, slice_.window)
+        if isinstance(lines, CountUnavailable):
+            return ()
+        counted.append((name, lines))
+    return tuple(counted)
+
+
+def _note(room: Room, slice_: Slice, error: Exception) -> None:
+    room.observer.noted("divide.failed", job=slice_.job, slice=slice_.id, error=str(error)[:200])
+
+
+async def gather(whole_id: str, manifest: ManifestReader) -> ev.Gathered | None:
+    """What the parts of an overfull second hold together, once all of them are stored; None before."""
+    parts = [part for part in await manifest.parts(whole_id) if part.state is not SliceState.SUPERSEDED]
+    whole = await manifest.slice(whole_id)
+    if whole is None or whole.state is not SliceState.SUPERSEDED or not parts:
+        return None
+    if any(part.state not in STORED for part in parts):
+        return None
+    return ev.Gathered(whole_id, whole, sum(part.published_rows for part in parts))
