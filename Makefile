@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench simulate fuzz docs format constraints clean
+.PHONY: help venv demo test check bench simulate crash-ring fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
@@ -19,6 +19,7 @@ help:
 	@echo "make check       lint, types, layer law, full branch coverage of the core, docs up to date"
 	@echo "make simulate    the engine under a virtual clock and faults, SEEDS=$(SEEDS)"
 	@echo "make fuzz        N=$(N) inputs for every reader of foreign bytes; TARGET=name SEED=number replay one"
+	@echo "make crash-ring  an export that dies at every durable boundary, and loses power at every write"
 	@echo "make bench       every benchmark, each with its peer or limit beside ours"
 	@echo "make docs        write the generated pages of docs/ anew"
 	@echo "make format      let ruff lay the code out"
@@ -30,17 +31,17 @@ venv: $(STAMP)
 # belongs to another interpreter. The last two install through `pip --python`, which pip knows since 22.3.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >&2; exit 1; }
+	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >.PHONY: help venv demo test check bench simulate crash-ring2; exit 1; }
 	@if ! $(BIN)/python -c '' 2>/dev/null; then \
 	  rm -rf $(VENV); \
-	  $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+	  $(PYTHON) -m venv $(VENV) >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1 || \
 	    { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV); }; \
 	fi
-	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
-	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
-	elif pip3 --version >/dev/null 2>&1; then pip="pip3 --python $(BIN)/python"; \
-	elif pip --version >/dev/null 2>&1; then pip="pip --python $(BIN)/python"; \
-	else echo "pip is needed (22.3 or newer): python3-pip on Debian" >&2; exit 1; fi; \
+	@if $(BIN)/python -m pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="$(BIN)/python -m pip"; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	elif pip3 --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="pip3 --python $(BIN)/python"; \
+	elif pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="pip --python $(BIN)/python"; \
+	else echo "pip is needed (22.3 or newer): python3-pip on Debian" >.PHONY: help venv demo test check bench simulate crash-ring2; exit 1; fi; \
 	echo "installing into $(VENV)"; \
 	$$pip install $(PIPOPT) -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -58,6 +59,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/property --cov --cov-branch
 	$(BIN)/python docs/generate.py --check
+
+# Every boundary of every story and many pairs of deaths: some minutes. `make test` takes one of each kind.
+crash-ring: $(STAMP)
+	RING=whole $(BIN)/python -m pytest -q -n 2 tests/crash
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

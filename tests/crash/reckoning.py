@@ -1,0 +1,169 @@
+"""Which promises does an episode break: about rows, about files, about remote tasks, about bytes?"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from orchestrator.emulator.world import World
+from tests.crash.scripted import made_uuids
+
+__all__ = ["Debt", "Ledger", "debts", "left_behind", "read_ledger", "safe_bytes", "unaccounted"]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a manifest says about slices and remote tasks, read as anybody with SQLite would."""
+
+    slices: tuple[dict[str, object], ...] = ()
+    uuids: frozenset[str] = frozenset()
+    surplus: frozenset[str] = frozenset()
+    """Let go, and not known to be deleted."""
+    deleted: int = 0
+    """How many were let go and deleted."""
+
+    def of(self, *states: str) -> list[dict[str, object]]:
+        return [row for row in self.slices if row["state"] in states]
+
+
+def read_ledger(connection: sqlite3.Connection) -> Ledger:
+    """The committed state of a manifest."""
+    found = connection.execute("select * from slices")
+    names = [column[0] for column in found.description]
+    slices = tuple(dict(zip(names, tuple(row), strict=True)) for row in found.fetchall())
+    tasks = [tuple(row) for row in connection.execute("select uuid, surplus, deleted from remote_tasks")]
+    return Ledger(
+        slices,
+        frozenset(uuid for uuid, _, _ in tasks if uuid),
+        frozenset(uuid for uuid, surplus, deleted in tasks if uuid and surplus and not deleted),
+        sum(1 for uuid, surplus, deleted in tasks if uuid and surplus and deleted),
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def unaccounted(files: dict[str, bytes], ledger: Ledger, foreign: Iterable[str] = ()) -> list[str]:
+    """What is wrong between the visible files (full path to content) and the manifest, at any instant.
+
+    Every file under a final name is whole and is the manifest's: the published file of a slice, or the one a
+    slice that settles is about to have. Every file the manifest calls published stands, unless its slice is
+    just replacing it.
+    """
+    found = []
+    owed: dict[str, set[str]] = {}
+    for row in ledger.slices:
+        if row["published_path"]:
+            owed.setdefault(str(row["published_path"]), set()).add(str(row["published_sha256"]))
+        if row["state"] == "settling" and row["staged_path"]:
+            owed.setdefault(str(row["path"]), set()).add(str(row["stored_sha256"]))
+    strangers = set(foreign)
+    for path, content in files.items():
+        if path in strangers:
+            continue
+        if path not in owed:
+            found.append(f"{path} is nobody's")
+        elif _digest(content) not in owed[path]:
+            found.append(f"{path} is not what the manifest says")
+    for row in ledger.slices:
+        path = str(row["published_path"])
+        replacing = row["state"] == "settling"
+        if path and not replacing and _digest(files.get(path, b"")) != row["published_sha256"]:
+            found.append(f"{row['state']} slice {row['id']}: its file {path} does not stand")
+        if row["state"] == "done" and not path:
+            found.append(f"done slice {row['id']} has no file")
+    return found
+
+
+def unsettled(files: dict[str, bytes], ledger: Ledger) -> list[str]:
+    """What is missing for slices to go on without a fetch: of each one that has a receipt, the staged file or
+    the published one must be whole. ``files`` holds staging and final names."""
+    found = []
+    for row in ledger.of("settling", "transferring", "failed"):
+        if not row["staged_path"]:
+            continue
+        if row["state"] == "failed" and row["reason"] != "path occupied":
+            continue
+        stands = [files.get(str(row["staged_path"])), files.get(str(row["path"]))]
+        if not any(content is not None and _digest(content) == row["stored_sha256"] for content in stands):
+            found.append(f"{row['state']} slice {row['id']}: neither staged nor published bytes stand")
+    return found
+
+
+@dataclass
+class Debt:
+    """What must not be fetched again after one death: safe bytes and bytes served so far, by remote task."""
+
+    safe: dict[str, int] = field(default_factory=dict)
+    served: Counter[str] = field(default_factory=Counter)
+
+
+def safe_bytes(staging: Path, ledger: Ledger, world: World) -> dict[str, int]:
+    """How many bytes of each remote task's file are verified and kept: all once a receipt was recorded, the
+    recorded offset before."""
+    safe: dict[str, int] = {}
+    for task in world.tasks.tasks():
+        mark = _digest(task.uuid.encode())[:8]
+        for sidecar in staging.glob(f"*-{mark}-*.part.json"):
+            record = orjson.loads(sidecar.read_bytes())
+            part = sidecar.with_name(sidecar.name.removesuffix(".json"))
+            staged = sidecar.with_name(sidecar.name.removesuffix(".part.json") + ".staged")
+            kept = any(
+                path.exists() and path.stat().st_size >= record["offset_bytes"] for path in (part, staged)
+            )
+            if (record["receipt"] is not None and staged.exists()) or kept:
+                safe[task.uuid] = max(safe.get(task.uuid, 0), record["offset_bytes"])
+    for row in ledger.of("done", "settling", "cut"):
+        if row["task_uuid"] and row["fetched_bytes"]:
+            safe[str(row["task_uuid"])] = int(str(row["fetched_bytes"]))
+    return safe
+
+
+def debts(world: World, deaths: Iterable[Debt]) -> list[str]:
+    """Bytes that were fetched again although they were verified and kept (P2)."""
+    found = []
+    for death in deaths:
+        for uuid, safe in death.safe.items():
+            again = world.witness.bytes_served[uuid] - death.served[uuid]
+            size = _size(world, uuid)
+            if size is not None and again > max(0, size - safe):
+                found.append(f"{again} bytes of {uuid} came after {safe} of {size} were safe")
+    return found
+
+
+def _size(world: World, uuid: str) -> int | None:
+    task = world.tasks._tasks.get(uuid)
+    return None if task is None or task.rows is None else world.tasks._body(uuid).size_bytes()
+
+
+def left_behind(world: World, ledger: Ledger) -> list[str]:
+    """What is wrong at the service once all is done: twins alive, remote tasks of ours that nobody knows or
+    wants."""
+    found = []
+    if twins := world.witness.live_duplicate_names():
+        found.append(f"twins alive: {twins}")
+    if unknown := set(made_uuids(world)) - ledger.uuids:
+        found.append(f"remote tasks that the manifest does not know: {sorted(unknown)}")
+    own = {row["task_uuid"] for row in ledger.slices if row["task_uuid"]}
+    if orphans := [task.request.name for task in world.tasks.tasks() if task.uuid not in own]:
+        found.append(f"orphans: {orphans}")
+    if ledger.surplus:
+        found.append(f"{len(ledger.surplus)} surplus remote tasks were not deleted")
+    return found
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by full path, staging too."""
+    return {
+        os.path.join(at, name): Path(at, name).read_bytes()
+        for at, _, names in os.walk(folder)
+        for name in names
+    }
