@@ -31,17 +31,17 @@ venv: $(STAMP)
 # belongs to another interpreter. The last two install through `pip --python`, which pip knows since 22.3.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >.PHONY: help venv demo test check bench simulate crash-ring2; exit 1; }
+	  { echo "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11" >&2; exit 1; }
 	@if ! $(BIN)/python -c '' 2>/dev/null; then \
 	  rm -rf $(VENV); \
-	  $(PYTHON) -m venv $(VENV) >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1 || \
+	  $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
 	    { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV); }; \
 	fi
-	@if $(BIN)/python -m pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="$(BIN)/python -m pip"; \
-	elif $(PYTHON) -m pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
-	elif pip3 --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="pip3 --python $(BIN)/python"; \
-	elif pip --version >/dev/null 2>.PHONY: help venv demo test check bench simulate crash-ring1; then pip="pip --python $(BIN)/python"; \
-	else echo "pip is needed (22.3 or newer): python3-pip on Debian" >.PHONY: help venv demo test check bench simulate crash-ring2; exit 1; fi; \
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	elif pip3 --version >/dev/null 2>&1; then pip="pip3 --python $(BIN)/python"; \
+	elif pip --version >/dev/null 2>&1; then pip="pip --python $(BIN)/python"; \
+	else echo "pip is needed (22.3 or newer): python3-pip on Debian" >&2; exit 1; fi; \
 	echo "installing into $(VENV)"; \
 	$$pip install $(PIPOPT) -c constraints.txt -e '.[dev]'
 	@touch $@
