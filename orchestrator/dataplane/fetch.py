@@ -1,8 +1,9 @@
 """Which bytes are asked for, and whether they continue what we have.
 
 A byte below a recorded offset is not asked for again, with one exception: without a strong ETag and a known
-length nothing proves that the file is still the same one, so the last 64 KiB are asked for again and
-compared; a difference means starting over. Those bytes count in ``wire_bytes`` like all others.
+length nothing proves that the file is still the same one, so the last 64 KiB are asked for again. Whatever
+comes again is compared with what is there; a difference means starting over. Those bytes count in
+``wire_bytes`` like all others.
 """
 
 from __future__ import annotations
@@ -105,36 +106,30 @@ class Fetch:
             self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
         ) as answer:
             _refuse_unreadable(answer.content_encoding)
-            skip = await self._aligned(answer, asked)
-            if skip or not inflow.offset_bytes:
-                overlap = 0
-            expected = await finished(self._run(partial(self._part.read, asked, overlap))) if overlap else b""
+            await self._aligned(answer, asked)
             total = inflow.progress.total_bytes
             coming = max(0, total - inflow.offset_bytes) if total is not None else 0
             await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
-            await self._receive(answer, skip, expected)
+            await self._receive(answer)
         await inflow.drain()
         if total is not None and inflow.offset_bytes < total:
             raise Unreachable(f"the file ended after {inflow.offset_bytes} of {total} bytes")
 
-    async def _aligned(self, answer: FileAnswer, asked: int) -> int:
-        """How many bytes of the body we already have for certain. An answer from the first byte on, when the
-        rest was asked for, starts the transfer over unless the ETag proves that it is the same file. Raises
-        _ChangedError when the answer is the rest of another file."""
+    async def _aligned(self, answer: FileAnswer, asked: int) -> None:
+        """Takes over what the answer says of itself. An answer from the first byte on, when the rest was
+        asked for, begins anew if its length is another one; else its bytes are compared with what is there.
+        Raises _ChangedError when the answer is the rest of another file."""
         inflow = self._inflow
         known, have = inflow.progress, inflow.offset_bytes
-        lengths = (answer.total_bytes, known.total_bytes)
-        same_length = None in lengths or lengths[0] == lengths[1]
-        skip = 0
-        if have and answer.offset_bytes == 0 and asked:
-            if known.etag and answer.etag == known.etag and same_length:
-                skip = have
-            else:
-                await inflow.restart()
-        elif answer.offset_bytes != asked:
+        same_length = (
+            None in (answer.total_bytes, known.total_bytes) or answer.total_bytes == known.total_bytes
+        )
+        if answer.offset_bytes not in (asked, 0):
             raise ServiceFault(f"asked for bytes from {asked} on, answered from {answer.offset_bytes}")
+        if have and answer.offset_bytes < asked and not same_length:
+            await inflow.restart()
         elif have:
-            if known.etag and answer.etag and known.etag != answer.etag:
+            if answer.offset_bytes == asked and known.etag and answer.etag and known.etag != answer.etag:
                 raise _ChangedError("its ETag is another one")
             if not same_length or (answer.total_bytes is not None and answer.total_bytes < have):
                 raise _ChangedError("its length is another one")
@@ -143,29 +138,27 @@ class Fetch:
             etag=answer.etag or inflow.progress.etag,
             total_bytes=inflow.progress.total_bytes if answer.total_bytes is None else answer.total_bytes,
         )
-        return skip
 
-    async def _receive(self, answer: FileAnswer, skip: int, expected: bytes) -> None:
-        """Take the body: ``skip`` bytes are passed over, then ``expected`` must come, then what is new."""
+    async def _receive(self, answer: FileAnswer) -> None:
+        """Take the body: bytes that are there already must come again as they are, then comes what is new.
+        Not even a strong ETag spares the comparison: it costs no byte on the wire."""
         inflow = self._inflow
-        total = inflow.progress.total_bytes
+        total, at, have = inflow.progress.total_bytes, answer.offset_bytes, inflow.offset_bytes
         async for chunk in answer.chunks:
             inflow.progress = replace(inflow.progress, wire_bytes=inflow.progress.wire_bytes + len(chunk))
             await self._bandwidth.after(len(chunk), self._ticket.bandwidth_bytes_per_s)
-            passed = min(skip, len(chunk))
-            skip -= passed
-            fresh = chunk[passed:]
-            if expected and fresh:
-                compared = min(len(expected), len(fresh))
-                if fresh[:compared] != expected[:compared]:
+            fresh = chunk
+            if at < have:
+                again, fresh = chunk[: have - at], chunk[have - at :]
+                if again != await finished(self._run(partial(self._part.read, at, len(again)))):
                     raise _ChangedError("its bytes are other ones")
-                expected, fresh = expected[compared:], fresh[compared:]
+                at += len(again)
             if not fresh:
                 continue
             if total is not None and inflow.offset_bytes + len(fresh) > total:
                 raise BrokenBody(f"more than the {total} bytes that were announced")
             await inflow.take(fresh)
-        if skip or expected:
+        if at < have:
             raise Unreachable("the file ended inside the part that was fetched before")
 
 

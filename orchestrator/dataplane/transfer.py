@@ -24,9 +24,11 @@ from orchestrator.dataplane.clip import Verdict, judge, needs_order, needs_turn,
 from orchestrator.dataplane.convert import Form, Rewriting, stored_form
 from orchestrator.dataplane.decode import decoded
 from orchestrator.dataplane.disk import DiskBudget
+from orchestrator.dataplane.error_answer import refuse_complaint
 from orchestrator.dataplane.fetch import Fetch
+from orchestrator.dataplane.glance import Glance
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
-from orchestrator.dataplane.sniff import Packing, Shape, packing_of
+from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
     Progress,
@@ -74,39 +76,6 @@ async def transfer(
         disk.release(ticket.attempt_key)
 
 
-class _Glance:
-    """Takes wire bytes while they arrive: plain ones are surveyed at once, compressed ones later from the
-    part file."""
-
-    def __init__(self, ticket: Ticket) -> None:
-        self._ticket = ticket
-        self.restart()
-
-    def restart(self) -> None:
-        self._head: bytes | None = b""
-        self._survey: Survey | None = Survey(self._ticket)
-
-    def feed(self, wire: bytes) -> None:
-        if self._head is not None:
-            wire = self._head + wire
-            if len(wire) < 4:
-                self._head = wire
-                return
-            self._head = None
-            if packing_of(wire):
-                self._survey = None
-        if self._survey is not None:
-            self._survey.feed(wire)
-
-    def finish(self) -> Survey | None:
-        """The finished survey, None when the bytes are compressed."""
-        if self._head and self._survey is not None:
-            self._survey.feed(self._head)
-        if self._survey is not None:
-            self._survey.finish()
-        return self._survey
-
-
 class _Transfer:
     def __init__(
         self,
@@ -125,7 +94,7 @@ class _Transfer:
         self._bandwidth = bandwidth
         self._area = StagingArea.of(ticket)
         self._part = AppendFile(self._area.part)
-        self._glance = _Glance(ticket)
+        self._glance = Glance(ticket)
         self._draft = AppendFile(self._area.draft)
         self._inflow = Inflow(
             self._area, self._part, self._glance, run=run, boundary=boundary, recorded=self._renew_promise
@@ -233,6 +202,10 @@ class _Transfer:
     async def _stage(self) -> Receipt:
         ticket = self._ticket
         survey = await finished(self._run(self._glance.finish))
+        if survey is not None:
+            await finished(
+                self._run(partial(refuse_complaint, survey, self._inflow.offset_bytes, self._part.read))
+            )
         if survey is None:
             survey = await self._surveyed(Survey(ticket))
         if survey.must_repeat:
@@ -334,13 +307,18 @@ class _Transfer:
             pass
 
     async def _rewritten(self, form: Form, verdict: Verdict) -> tuple[int, str, int]:
-        """Writes the artifact; returns its size, digest and rows."""
+        """Writes the artifact; returns its size, digest and rows. Half an artifact is of no use and does not
+        stay, least of all on a full disk."""
         await self._mark_whole()
         grows = bool(self._layers) or not form.packings
-        await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
         rewriting = Rewriting(self._ticket, verdict.keep if verdict.clips else None, form, self._write_draft)
-        await self._pumped(decoded(self._area.part), rewriting)
-        await finished(self._run(partial(self._finish_draft, rewriting)))
+        try:
+            await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
+            await self._pumped(decoded(self._area.part), rewriting)
+            await finished(self._run(partial(self._finish_draft, rewriting)))
+        except (asyncio.CancelledError, OrchestratorError):
+            await finished(self._run(self._drop_draft))
+            raise
         return rewriting.size_bytes, rewriting.sha256, rewriting.rows
 
     def _open_draft(self, coming: int) -> None:
@@ -359,6 +337,11 @@ class _Transfer:
             with storage_faults(self._area.draft):
                 ticket = self._ticket
                 self._disk.promise(ticket.attempt_key, self._area.folder, 0, ticket.disk_reserve_bytes)
+
+    def _drop_draft(self) -> None:
+        self._draft.close()
+        with suppress(OSError):
+            os.unlink(self._area.draft)
 
     def _finish_draft(self, rewriting: Rewriting) -> None:
         rewriting.close()
