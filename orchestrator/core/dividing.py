@@ -13,7 +13,7 @@ from orchestrator.core.reasons import Reason, short_by
 from orchestrator.core.rules import Rules, task_of
 from orchestrator.core.window import Window
 
-__all__ = ["cut", "split"]
+__all__ = ["cut", "divided", "gathered", "relieved", "split"]
 
 S = SliceState
 
@@ -41,25 +41,27 @@ def cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
         recounted_at=None,
         best=None,
         reason="",
+        published_path="",
+        published_sha256="",
         published_rows=0,
     )
-    after = replace(_without_file(slice_), state=S.CUT, task=None)
+    after = replace(_handed_on(slice_), state=S.CUT, task=None)
     losers = discard(slice_, keep=receipt.staged_path)
     rest_child = _child(slice_, rest, rules)
-    return ev.Step(after, (ev.Recount(child, task.number), *losers), children=(child, rest_child))
+    orders = (ev.Recount(child, task.number), *losers)
+    return ev.Step(after, orders, children=(child, rest_child), uncovered=_in_question(slice_))
 
 
 def split(slice_: Slice, rules: Rules) -> ev.Step:
-    """Both halves become slices; the remote task that could not carry the whole is deleted."""
+    """Both halves become slices; the remote task that could not carry the whole, if there is one, is
+    deleted."""
     middle_s = slice_.window.start_s + slice_.window.length_s // 2
     halves = slice_.window.split(middle_s)
     task = task_of(slice_)
-    after = replace(_without_file(slice_), state=S.SUPERSEDED)
-    orders = (*discard(slice_), ev.DeleteRemote(task))
-    left, right = (_child(slice_, half, rules) for half in halves)
-    # One of them takes over the file that stands for the whole, if any, and replaces it when it settles.
-    heir = replace(left, published_path=slice_.published_path, published_sha256=slice_.published_sha256)
-    return ev.Step(after, orders, children=(heir, right))
+    after = replace(_handed_on(slice_), state=S.SUPERSEDED)
+    gone = (ev.DeleteRemote(task),) if task.uuid else ()
+    children = tuple(_child(slice_, half, rules) for half in halves)
+    return ev.Step(after, (*discard(slice_), *gone), children=children, uncovered=_in_question(slice_))
 
 
 def divided(slice_: Slice, event: ev.Divided, now: float, rules: Rules) -> ev.Step:
@@ -93,7 +95,7 @@ def _by_stream(
     orders = (*discard(slice_), ev.DeleteRemote(task_of(slice_)))
     if not children:
         orders = (*orders, ev.Gather(slice_.job, slice_.whole or slice_.id))
-    return _handed_on(slice_, children, orders)
+    return _to_parts(slice_, children, orders)
 
 
 def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rules: Rules) -> ev.Step:
@@ -113,7 +115,7 @@ def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rul
                 task=replace(task, slice_id=child.id),
             )
         children.append(_with_file_of(left.get(part), child))
-    return _handed_on(replace(slice_, task=None), children, discard(slice_))
+    return _to_parts(replace(slice_, task=None), children, discard(slice_))
 
 
 def _with_file_of(earlier: Slice | None, child: Slice) -> Slice:
@@ -127,16 +129,10 @@ def _with_file_of(earlier: Slice | None, child: Slice) -> Slice:
     )
 
 
-def _handed_on(slice_: Slice, children: list[Slice], orders: tuple[ev.Instruction, ...]) -> ev.Step:
-    """The whole stays superseded until its parts are gathered; one of them takes over its file, if any."""
-    if children and slice_.published_path and not children[0].published_path:
-        children[0] = replace(
-            children[0],
-            published_path=slice_.published_path,
-            published_sha256=slice_.published_sha256,
-        )
-    after = replace(_without_file(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
-    return ev.Step(after, orders, children=tuple(children))
+def _to_parts(slice_: Slice, children: list[Slice], orders: tuple[ev.Instruction, ...]) -> ev.Step:
+    """The whole stays superseded until its parts are gathered."""
+    after = replace(_handed_on(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
+    return ev.Step(after, orders, children=tuple(children), uncovered=_in_question(slice_))
 
 
 def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.Step:
@@ -144,21 +140,24 @@ def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.
     missing = (slice_.recount or 0) - event.rows
     if missing > 0:
         return fail(slice_, short_by(missing))
-    return ev.Step(replace(slice_, evidence=Evidence.COUNT), covered=slice_.window)
+    after = replace(slice_, evidence=Evidence.COUNT)
+    return ev.Step(after, (ev.Relieve(slice_.job, slice_.id),), covered=slice_.window)
 
 
-def _without_file(slice_: Slice) -> Slice:
-    """Others carry on: nothing staged, published or waited for is this slice's any more."""
-    return replace(
-        slice_,
-        receipt=None,
-        best=None,
-        path="",
-        published_path="",
-        published_sha256="",
-        published_rows=0,
-        reason=Reason.REPLACED,
-    )
+def relieved(slice_: Slice, event: ev.Relieved, now: float, rules: Rules) -> ev.Step:
+    """Nothing stands for the divided slice itself any more."""
+    return ev.Step(replace(slice_, published_path="", published_sha256="", published_rows=0))
+
+
+def _handed_on(slice_: Slice) -> Slice:
+    """Others carry on: nothing staged or waited for is this slice's any more. A file that stands for it stays
+    its own until all of its rows stand elsewhere."""
+    return replace(slice_, receipt=None, best=None, path="", reason=Reason.REPLACED)
+
+
+def _in_question(slice_: Slice) -> Window | None:
+    """While old and new files stand side by side, the window of a slice that had one is not covered."""
+    return slice_.window if slice_.published_path else None
 
 
 def _child(

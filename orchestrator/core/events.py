@@ -182,6 +182,15 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
+class Relieved:
+    """The file that stood for a divided slice is gone: others hold its window now. ``whole`` is that slice,
+    as the manifest has it."""
+
+    slice_id: str
+    whole: Slice
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """The file stands, complete and synced, under its final name."""
 
@@ -241,6 +250,7 @@ Event = (
     | Recounted
     | Divided
     | Gathered
+    | Relieved
     | Published
     | PublishFailed
     | StagedLost
@@ -316,6 +326,15 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Relieve:
+    """Delete the files that still stand for a divided slice and those it came from, wherever all of the
+    window is stored by others."""
+
+    job: str
+    slice_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Move the staged artifact to its place."""
 
@@ -362,6 +381,7 @@ Instruction = (
     | Recount
     | Divide
     | Gather
+    | Relieve
     | Publish
     | DeleteRemote
     | DiscardStaged

@@ -47,7 +47,9 @@ def revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.St
     if slice_.reason == Reason.PATH_OCCUPIED and slice_.receipt is not None:
         waiting = replace(slice_, state=S.SETTLING, reason="")
         return ev.Step(waiting, (ev.Publish(waiting, slice_.receipt),))
-    tasks = (slice_.task,) if slice_.task is not None else ()
+    task = slice_.task
+    tasks = (task,) if task is not None else ()
+    gone = (ev.DeleteRemote(task),) if task is not None and task.uuid and not task.deleted else ()
     after = replace(
         slice_,
         state=S.PLANNED,
@@ -64,7 +66,12 @@ def revived(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.St
         not_before_at=0.0,
         reason="",
     )
-    return ev.Step(after, tasks=tasks)
+    return ev.Step(after, gone, tasks=tasks)
+
+
+def still_divided(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
+    """Others carry its window; what was left to do about it when they were done is looked for again."""
+    return ev.Step(slice_, (ev.Gather(slice_.job, slice_.id), ev.Relieve(slice_.job, slice_.id)))
 
 
 def replanned(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:

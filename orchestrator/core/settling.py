@@ -45,6 +45,8 @@ def _proven(slice_: Slice, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
     """The window is covered; of a part, once all its siblings are there."""
     if slice_.whole:
         orders = (*orders, ev.Gather(slice_.job, slice_.whole))
+    if slice_.parent and slice_.parent != slice_.whole:
+        orders = (*orders, ev.Relieve(slice_.job, slice_.parent))
     return ev.Step(slice_, orders, covered=None if slice_.part else slice_.window)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.core import events as ev
+from orchestrator.core.dividing import split
 from orchestrator.core.job import MAX_LINES_PER_REMOTE_TASK, Job, Order
 from orchestrator.core.letting_go import fail
 from orchestrator.core.model import Fault, Part, RemoteTask, Slice, SliceState
@@ -31,6 +32,11 @@ SEND_WITHIN_S = 10.0
 """A create leaves this machine within so many seconds of its committed intent, or not at all."""
 CREATE_SIGNATURE_S = 30
 """How long the signature of a create is valid (design 5): after that nobody can execute it any more."""
+
+TOO_LARGE = 413
+"""RequestOverload: the request asks for too much (bls-api.md 5)."""
+SHRINK_AFTER = 2
+"""So many refusals may be the service's own load; after that the request is what is too large."""
 
 
 def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
@@ -103,6 +109,8 @@ def create_refused(slice_: Slice, event: ev.CreateRefused, now: float, rules: Ru
     fault = event.fault
     if fault.disposition == "refuse":
         return fail(slice_, Reason.REFUSED, (ev.StopJob(slice_.job, fault),))
+    if fault.status == TOO_LARGE and slice_.throttled >= SHRINK_AFTER and slice_.window.length_s > 1:
+        return split(slice_, rules)
     # Busy, or out of reach: nothing was sent or made, so the intent stands and its number is used again.
     return _wait_out(slice_, fault, now)
 

@@ -233,8 +233,8 @@ class Driver:
             transaction.note_task(replace(item.task, surplus=True, deleted=True))
             return
         slice_ = transaction.current(item.slice_id) or self._live.get(item.slice_id)
-        if slice_ is None and isinstance(item, ev.Gathered):
-            slice_ = item.whole  # superseded long ago, and not in memory
+        if slice_ is None and isinstance(item, ev.Gathered | ev.Relieved):
+            slice_ = item.whole  # divided long ago, and not in memory
         if slice_ is None:
             self._room.observer.noted("driver.late_event", event=type(item).__name__, slice=item.slice_id)
             return

@@ -101,6 +101,8 @@ class Errands:
                 self._spawn(self._answer(divide.divide, order, self._context(order.slice)), self._others)
             case ev.Gather():
                 self._spawn(self._gather(order), self._others)
+            case ev.Relieve():
+                self._spawn(self._relieve(order), self._others)
             case ev.Resolve():
                 self._spawn(self._resolve(order), self._others)
             case ev.Watch():
@@ -144,6 +146,10 @@ class Errands:
     async def _gather(self, order: ev.Gather) -> None:
         event = await divide.gather(order.whole, self._room.manifest)
         if event is not None:
+            self._post(event)
+
+    async def _relieve(self, order: ev.Relieve) -> None:
+        async for event in divide.relieve(order, self._desks[order.job].context, self._room):
             self._post(event)
 
     async def _resolve(self, order: ev.Resolve) -> None:

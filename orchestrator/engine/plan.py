@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from orchestrator.core.events import Gathered
 from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.window import Window, WindowSet
@@ -77,8 +76,8 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
     missing = await missing_of(job, job.window, room.manifest, left.taken)
     slices = [
         slice_
-        for slice_, event in left.events
-        if slice_.window.meets(job.window) and not isinstance(event, Gathered)
+        for slice_, _ in left.events
+        if slice_.window.meets(job.window) and slice_.state not in (SliceState.CUT, SliceState.SUPERSEDED)
     ]
     if missing:
         missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))

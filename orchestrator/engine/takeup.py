@@ -140,10 +140,10 @@ async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Lefto
         if not intersect(missing, (whole.window,)):
             continue
         # Its parts may have been stored by a run that died before it could say so of the whole.
-        gathered = await gather(whole.id, manifest)
-        if gathered is not None:
+        if await gather(whole.id, manifest) is not None:
             taken += [whole.window]
-            events.append((whole, gathered))
+            events.append((whole, ev.Resumed(whole.id)))
+    events += [(slice_, ev.Resumed(slice_.id)) for slice_ in await manifest.holding(job.name)]
     return Leftovers(tuple(events), subtract(taken, ()))
 
 

@@ -262,12 +262,16 @@ UPDATE remote_tasks SET forgotten = 1 WHERE slice_id = :id
 -- name: waited
 SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0
 
+-- name: holding
+SELECT id FROM slices INDEXED BY slices_holding
+WHERE state IN ('cut', 'superseded') AND published_path <> '' AND job = :job
+
 -- name: parts
 SELECT id FROM slices INDEXED BY slices_by_whole WHERE whole = :whole AND whole <> ''
 
 -- name: divided
-SELECT DISTINCT whole FROM slices INDEXED BY slices_by_whole
-WHERE whole <> '' AND job = :job AND start_s < :end_s AND end_s > :start_s
+SELECT DISTINCT whole FROM slices INDEXED BY slices_divided
+WHERE whole <> '' AND job = :job AND start_s >= :start_s AND start_s < :end_s
 
 -- name: surplus
 SELECT t.*, j.name AS job_name FROM remote_tasks t INDEXED BY remote_tasks_surplus JOIN jobs j ON j.key = t.job

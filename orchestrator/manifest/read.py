@@ -206,6 +206,15 @@ def divided(connection: sqlite3.Connection, job: str, window: Window) -> tuple[S
     return _all_of(connection, sorted(row["whole"] for row in found))
 
 
+def holding(connection: sqlite3.Connection, job: str) -> tuple[Slice, ...]:
+    """Divided slices with a published file, by id."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    found = connection.execute(sql("holding"), {"job": key})
+    return _all_of(connection, sorted(row["id"] for row in found))
+
+
 def next_due_at(connection: sqlite3.Connection, job: str) -> float | None:
     """The first entry of an index; None when nothing is planned."""
     due_at: float | None = connection.execute(sql("next_due_at"), {"job": job}).fetchone()[0]

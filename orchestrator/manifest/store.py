@@ -129,6 +129,9 @@ class SqliteReader:
     async def divided(self, job: str, window: Window) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.divided(connection, job, window))
 
+    async def holding(self, job: str) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.holding(connection, job))
+
     async def next_due_at(self, job: str) -> float | None:
         return await self._ask(lambda connection: read.next_due_at(connection, job))
 

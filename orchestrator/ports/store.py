@@ -205,6 +205,10 @@ class ManifestReader(Protocol):
         """The slices of overfull seconds that meet ``window`` and were divided."""
         ...
 
+    async def holding(self, job: str) -> tuple[Slice, ...]:
+        """Divided slices for which a file of their own still stands."""
+        ...
+
     async def next_due_at(self, job: str) -> float | None:
         """The earliest ``not_before_at`` among planned slices."""
         ...

@@ -97,6 +97,7 @@ def legal_events(draw: st.DrawFn, slice_now: Slice, fresh_number: int) -> ev.Eve
         ev.Divided: ev.Divided(
             slice_now.id, number, draw(st.sampled_from([(), (("a", 30), ("b", 90)), (("a", 200),)])), ()
         ),
+        ev.Relieved: ev.Relieved(slice_now.id, slice_now),
         ev.Gathered: ev.Gathered(slice_now.id, slice_now, draw(st.integers(0, 300))),
     }
     return made[kind]

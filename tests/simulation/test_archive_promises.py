@@ -179,6 +179,28 @@ def test_an_empty_half_of_a_split_slice_retires_the_short_file_of_the_whole(tmp_
     assert len(rig.files()) == report.jobs[0].files
 
 
+@pytest.mark.parametrize("order", ["by-time", "stirred"])
+@pytest.mark.parametrize("layout", ["", "{job}/{start_utc:%Y%m%dT%H%M%SZ}"], ids=["default", "start only"])
+def test_no_stored_row_is_ever_missing_while_a_slice_is_divided(
+    order: str, layout: str, tmp_path: Path
+) -> None:
+    """The file of the whole stands until all of its window stands elsewhere, whenever the process dies, and
+    then it goes."""
+    points, crash_at = 40, 1
+    while crash_at <= points:
+        rig = short(tmp_path / str(crash_at))
+        stored = rig.archived()
+        rig.behave(row_order=order)
+        rig.changed = {"max_lines": 20} | ({"layout": layout} if layout else {})
+        life = rig.live(crash_at)
+        points = max(points, len(life.met))
+        assert not stored - rig.archived()
+        report = rig.run()
+        assert rig.complaints(report) == []
+        assert len(rig.files()) == report.jobs[0].files
+        crash_at += 29
+
+
 # --- damage ---
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as ev
+from orchestrator.core.job import Order
 from orchestrator.core.lifecycle import (
     TABLE,
     IllegalEvent,
     Rules,
     transition,
 )
-from orchestrator.core.model import LIVE_STATES, Evidence, Slice, SliceState
+from orchestrator.core.model import LIVE_STATES, Evidence, Fault, Part, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED
 from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
@@ -269,15 +270,20 @@ OWN = {"published_path": "/archive/old.jsonl", "published_sha256": "cc"}
 
 
 def test_a_file_of_an_earlier_run_is_replaced_wherever_its_rows_go() -> None:
-    """Published under another path, cut, split or empty: whoever settles last knows which old file must
-    go."""
+    """Published under another path or empty, it goes with the settling; of a divided slice it stays until
+    others hold the whole window, which is not covered meanwhile."""
     short = slice_(S.TRANSFERRING, **OWN)
     assert staged(short).slice.published_path == "/archive/old.jsonl"
     cut = staged(short, stored=90, truncated=True, kept=Window(1000, 1400))
-    assert [child.published_path for child in cut.children] == ["/archive/old.jsonl", ""]
-    assert cut.slice.published_path == ""
+    assert [child.published_path for child in cut.children] == ["", ""]
+    assert (cut.slice.published_path, cut.uncovered) == ("/archive/old.jsonl", WINDOW)
     split = staged(short, stored=0, truncated=True, kept=None, staged_path="")
-    assert [child.published_path for child in split.children] == ["/archive/old.jsonl", ""]
+    assert [child.published_path for child in split.children] == ["", ""]
+    assert (split.slice.published_path, split.uncovered) == ("/archive/old.jsonl", WINDOW)
+    half = go(slice_(S.SETTLING, parent="whole", receipt=receipt()), ev.Published(ID, 1))
+    assert kinds(half) == ["Relieve"]
+    assert go(split.slice, ev.Relieved(ID, split.slice)).slice.published_path == ""
+    assert kinds(go(split.slice, ev.Resumed(ID))) == ["Gather", "Relieve"]
     silent = go(slice_(S.RUNNING, expected_lines=0, **OWN), observed("SUCCESS", written_rows=0))
     assert (silent.slice.state, kinds(silent), silent.covered) == (S.SETTLING, ["Unwatch", "Publish"], None)
     bare = go(silent.slice, ev.Published(ID, 1))
@@ -452,7 +458,11 @@ def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
         (slice_(S.TRANSFERRING), S.READY, []),
         (slice_(S.TRANSFERRING, receipt=receipt()), S.TRANSFERRING, ["Recount"]),
         (slice_(S.SETTLING, receipt=receipt()), S.SETTLING, ["Publish"]),
-        (slice_(S.FAILED, attempt=3, reason="attempts exhausted", best=receipt()), S.PLANNED, []),
+        (
+            slice_(S.FAILED, attempt=3, reason="attempts exhausted", best=receipt()),
+            S.PLANNED,
+            ["DeleteRemote"],
+        ),
         (slice_(S.ABANDONED, task=None), S.PLANNED, []),
     ],
 )
@@ -520,3 +530,69 @@ def test_of_two_intents_made_at_once_the_ids_differ_only_by_content() -> None:
     assert slice_id(JOB, "", WINDOW) == ID
     assert len({slice_id(JOB, "", WINDOW, 1), slice_id(JOB, "s", WINDOW), ID}) == 3
     assert remote_name("0123456789abcdef", 12_345_678_901) == "o-0123456789abcdef-12345678901"
+
+
+def test_a_create_that_stays_too_large_is_halved() -> None:
+    """The service says that the request asks for too much: after a few pauses half of it is asked for."""
+    too_large = Fault("throttled", "too much", "throttle", status=413)
+    before = slice_(S.SUBMITTING, throttled=1)
+    assert before.task is not None
+    before = replace(before, task=replace(before.task, uuid=""))
+    waited = go(before, ev.CreateRefused(ID, 1, too_large))
+    assert waited.slice.state is S.PLANNED
+    again = replace(waited.slice, state=S.SUBMITTING)
+    halved = go(again, ev.CreateRefused(ID, 1, too_large))
+    assert (halved.slice.state, len(halved.children), kinds(halved)) == (S.SUPERSEDED, 2, [])
+    second = replace(again, window=Window(1000, 1001))
+    assert go(second, ev.CreateRefused(ID, 1, too_large)).slice.state is S.PLANNED
+
+
+def test_streams_that_are_stored_already_are_not_asked_for_again() -> None:
+    """A second that fell short is divided again: only what changed is exported, into the files that stand."""
+    second = slice_(S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=90)
+    first = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 50)), ()))
+    assert [(c.logstream, c.expected_lines, c.whole) for c in first.children] == [
+        ("a", 40, ID),
+        ("b", 50, ID),
+    ]
+    stored = tuple(
+        replace(child, state=S.DONE, published_path=f"/archive/{child.logstream}", published_rows=40)
+        for child in first.children
+    )
+    again = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 50)), stored))
+    assert [(c.logstream, c.published_path) for c in again.children] == [("b", "/archive/b")]
+    same = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 40)), stored))
+    assert same.slice.reason == Reason.OVERFULL_SECOND  # streams that do not add up to the count
+    whole = replace(second, recount=80)
+    nothing_new = go(whole, ev.Divided(ID, 1, (("a", 40), ("b", 40)), stored))
+    assert (nothing_new.children, kinds(nothing_new)) == ((), ["DeleteRemote", "Gather"])
+
+
+def test_the_two_ends_of_a_second_are_asked_for_in_opposite_order() -> None:
+    """The file at hand holds one end, up to the millisecond at which it stops; the other is a new request."""
+    cut_short = replace(receipt(100), truncated=True, kept=None, turn_ms=400)
+    second = slice_(
+        S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=150, receipt=cut_short
+    )
+    step = go(second, ev.Divided(ID, 1, (), ()))
+    early, late = step.children
+    assert [(c.part, c.edge_ms, c.state, c.whole) for c in (early, late)] == [
+        (Part.EARLY, 400, S.READY, ID),
+        (Part.LATE, 400, S.PLANNED, ID),
+    ]
+    assert early.task is not None
+    assert early.task.number == 1
+    late_intent = transition(late, ev.Admitted(late.id, 2, "n"), NOW, Rules(JOB, padded=True)).slice.task
+    assert late_intent is not None
+    assert (late_intent.order, late_intent.window) == (Order.DESC, Window(1000, 1001))
+    short = go(replace(step.slice, state=S.SUPERSEDED), ev.Gathered(ID, step.slice, 149))
+    assert (short.slice.state, short.slice.reason, short.covered) == (S.FAILED, "short by 1", None)
+    together = go(step.slice, ev.Gathered(ID, step.slice, 150))
+    assert (together.slice.evidence, together.covered) == (Evidence.COUNT, Window(1000, 1001))
+
+
+def test_a_damaged_part_uncovers_the_second_it_is_part_of() -> None:
+    """What rests on all parts does not outlive one of them."""
+    part = slice_(S.DONE, logstream="a", whole="whole")
+    step = go(part, ev.Marked(ID, "damaged"))
+    assert (step.uncovered, step.also_uncovered) == (WINDOW, ("",))

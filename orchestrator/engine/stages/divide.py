@@ -4,20 +4,22 @@ again?"""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.retry import backoff_s
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.errors import CredentialsError, Refused, ServiceError
+from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
 from orchestrator.ports.service import CountUnavailable
 from orchestrator.ports.store import ManifestReader
 
-__all__ = ["divide", "gather"]
+__all__ = ["divide", "gather", "relieve"]
 
 TRIES = 6
 """Beyond the client's own retries; then the streams are taken not to tell."""
 STORED = frozenset({SliceState.DONE, SliceState.EMPTY})
+DIVIDED = frozenset({SliceState.CUT, SliceState.SUPERSEDED})
 
 
 async def divide(order: ev.Divide, context: JobContext, room: Room) -> ev.Event:
@@ -67,3 +69,34 @@ async def gather(whole_id: str, manifest: ManifestReader) -> ev.Gathered | None:
     if any(part.state not in STORED for part in parts):
         return None
     return ev.Gathered(whole_id, whole, sum(part.published_rows for part in parts))
+
+
+async def relieve(order: ev.Relieve, context: JobContext, room: Room) -> AsyncIterator[ev.Relieved]:
+    """Carry out one Relieve: from the slice upwards, until one is met whose window is not all stored."""
+    slice_ = await room.manifest.slice(order.slice_id)
+    while slice_ is not None and await _stands_elsewhere(slice_, room.manifest):
+        if slice_.published_path:
+            try:
+                kept = not await context.destination.retire(slice_.published_path, slice_.published_sha256)
+            except OrchestratorError as error:
+                _note(room, slice_, error)
+                return
+            if kept:
+                room.observer.noted("settle.changed_file_left", job=slice_.job, slice=slice_.id)
+            yield ev.Relieved(slice_.id, slice_)
+        slice_ = await room.manifest.slice(slice_.parent) if slice_.parent else None
+
+
+async def _stands_elsewhere(slice_: Slice, manifest: ManifestReader) -> bool:
+    """Whether every slice a divided one was handed on to is stored, through all generations."""
+    children = await manifest.children(slice_.id)
+    if not children or slice_.state not in DIVIDED:
+        return False
+    if children[0].whole:
+        whole = await manifest.slice(children[0].whole)
+        if whole is None or whole.evidence is not Evidence.COUNT:
+            return False
+    for child in children:
+        if child.state not in STORED and not await _stands_elsewhere(child, manifest):
+            return False
+    return True

@@ -11,13 +11,15 @@ from orchestrator.core.layout import render_layout
 from orchestrator.core.model import LinkExpired, Receipt, RemoteTask, Slice, Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.retry import backoff_s
-from orchestrator.core.window import Window
+from orchestrator.core.window import Window, iso_utc
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
 from orchestrator.errors import LinkRefused, OrchestratorError
+from orchestrator.ports.store import ManifestReader
 
 __all__ = ["attempt_key", "fetch", "place"]
 
+_COMPACT = str.maketrans("", "", "-:")
 RENEWALS_WITHOUT_PROGRESS = 3
 """Fresh links in a row that bring no byte before the transfer is called failed."""
 
@@ -30,7 +32,22 @@ async def fetch(order: ev.Fetch, context: JobContext, room: Room) -> ev.Event:
     except OrchestratorError as error:
         return ev.TransferFailed(slice_.id, task.number, fault_of(error))
     room.boundary.reached("transfer.receipt")
-    return ev.Staged(slice_.id, task.number, receipt, place(context, slice_, receipt))
+    path = place(context, slice_, receipt)
+    if await _stands_for_more(path, slice_, receipt, room.manifest):
+        path = place(context, slice_, receipt, apart=True)
+    return ev.Staged(slice_.id, task.number, receipt, path)
+
+
+async def _stands_for_more(path: str, slice_: Slice, receipt: Receipt, manifest: ManifestReader) -> bool:
+    """Whether the file at ``path`` holds more than these rows may replace: it stays until all of its window
+    stands elsewhere. A layout without the end of the window leads here."""
+    owner: Slice | None = slice_
+    part = receipt.kept is not None and receipt.kept != slice_.window
+    while owner is not None:
+        if part and owner.published_path == path:
+            return True
+        owner, part = (await manifest.slice(owner.parent) if owner.parent else None), True
+    return False
 
 
 async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: Room) -> Receipt:
@@ -82,9 +99,9 @@ def attempt_key(slice_: Slice, task: RemoteTask) -> str:
     return f"{task.name}-{hashlib.sha256(task.uuid.encode()).hexdigest()[:8]}-{slice_.fetch_round}"
 
 
-def place(context: JobContext, slice_: Slice, receipt: Receipt) -> str:
+def place(context: JobContext, slice_: Slice, receipt: Receipt, *, apart: bool = False) -> str:
     """The final path of a receipt's rows: layout over the window it really holds, plus the extension of its
-    form."""
+    form; ``apart`` adds the window's end where the layout does not tell it."""
     job = context.job
     window: Window = receipt.kept or slice_.window
     relative = render_layout(
@@ -98,4 +115,5 @@ def place(context: JobContext, slice_: Slice, receipt: Receipt) -> str:
     )
     folder = job.destination.url.rstrip("/") if job.destination else ""
     part = f"~{slice_.part}" if slice_.part else ""
-    return f"{folder}/{relative}{part}{receipt.extension}"
+    end = f"~{iso_utc(window.end_s).translate(_COMPACT)}" if apart else ""
+    return f"{folder}/{relative}{part}{end}{receipt.extension}"

@@ -90,6 +90,8 @@ CREATE TABLE slices (
 );
 
 CREATE INDEX slices_by_time ON slices (job, start_s, id);
+CREATE INDEX slices_holding ON slices (job, id) WHERE state IN ('cut', 'superseded') AND published_path <> '';
+CREATE INDEX slices_divided ON slices (job, start_s, whole) WHERE whole <> '';
 CREATE INDEX slices_by_whole ON slices (whole) WHERE whole <> '';
 CREATE INDEX slices_by_state ON slices (job, state, start_s, id);
 CREATE INDEX slices_ready ON slices (job, start_s, id) WHERE state = 'planned' AND not_before_at <= 0;
