@@ -2,6 +2,7 @@
 ``/_emulator/``.
 
 GET  /_emulator/stats       what the emulator saw of its callers (witness.py)
+GET  /_emulator/requests    the little of it that can be asked for often: requests and their statuses
 GET  /_emulator/tasks       every remote task that has not been deleted, oldest first
 GET  /_emulator/behaviour   the switches in force
 POST /_emulator/behaviour   {"switch": value, …} changes some; with ?reset=1 starting from the defaults
@@ -234,6 +235,9 @@ class Emulator:
             case "GET", "stats":
                 outstanding = self.world.tasks.outstanding(self.server_now_s)
                 return _json(200, {**self.world.witness.stats(), "outstanding": outstanding})
+            case "GET", "requests":
+                witness = self.world.witness
+                return _json(200, {"requests": witness.requests, "statuses": witness.statuses})
             case "GET", "tasks":
                 return _json(200, {"tasks": self._tasks_now()})
             case "GET", "behaviour":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 import json
 import os
 import shlex
@@ -13,21 +10,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import zstandard
-
-from orchestrator.app.emulation import described_world
-from orchestrator.emulator.record import Arrangement
-from orchestrator.emulator.search import EVERYTHING
+from orchestrator.testing import archive
+from orchestrator.testing.archive import Rows
 from tests.e2e.conftest import PATIENCE_S, Desk, Emulated, Ended
 
 PROGRAM = (sys.executable, "-m", "orchestrator")
@@ -35,9 +26,6 @@ DAY = ("2026-01-14T00:00:00Z", "2026-01-15T00:00:00Z")
 DAY_MS = (1_768_348_800_000, 1_768_435_200_000)
 HIDDEN = ("bce-auth-v1", "authorization=", "ticket=")
 """Signatures, presigned links and gateway tickets: none of them belongs into anything we leave."""
-
-Rows = Counter[tuple[int, str]]
-"""How often each (time in ms, text) occurs."""
 
 
 def describe_world(
@@ -58,10 +46,7 @@ def describe_world(
 
 def truth(world: Path, start_ms: int = DAY_MS[0], end_ms: int = DAY_MS[1]) -> Rows:
     """Every row of the logstore ``web`` in the window, straight from the world and not over HTTP."""
-    store = described_world(world).account.store("default", "web")
-    found = store.source.matching(EVERYTHING, None, from_ms=0, visible_ms=2**62)
-    rows = found.rows(start_ms, end_ms, 10**9, Arrangement())
-    return Counter((record.at_ms, record.raw) for record in rows.records(0, rows.count))
+    return archive.truth(world, project="default", logstore="web", start_ms=start_ms, end_ms=end_ms)
 
 
 class Program(Desk):
@@ -121,13 +106,11 @@ class Program(Desk):
 
     def final_files(self) -> list[Path]:
         """Every file of the archive that stands under a final name."""
-        archive = self.folder / "archive"
-        found = (path for path in archive.rglob("*") if path.is_file())
-        return sorted(path for path in found if ".orchestrator" not in path.relative_to(archive).parts)
+        return archive.final_files(self.folder / "archive")
 
     def archived(self) -> Rows:
         """Every row under a final name."""
-        return sum((rows_of(path) for path in self.final_files()), Rows())
+        return sum((archive.rows_of(path) for path in self.final_files()), Rows())
 
 
 def desk_beside(served: Program, folder: Path) -> Program:
@@ -178,53 +161,14 @@ def _emulated(child: subprocess.Popen[str]) -> Emulated:
     return Emulated(found.pop("BLS_ENDPOINT"), found)
 
 
-# --- archived files, read by hand
-
-
-def rows_of(path: Path) -> Rows:
-    """The rows of one file in any form the service serves."""
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    elif path.suffix == ".zst":
-        content = (
-            zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content), read_across_frames=True).read()
-        )
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            content = b"".join(archive.read(name) for name in archive.namelist())
-    text = content.decode("utf-8-sig", "surrogateescape")
-    if ".csv" in path.suffixes:
-        headed = "@raw" in text.partition("\n")[0]
-        names = None if headed else ["@timestamp", "@seq", "@stream", "@raw"]
-        return Rows(_pair(row) for row in csv.DictReader(io.StringIO(text, newline=""), names))
-    if text.startswith("["):
-        return Rows(_pair(row) for row in json.loads(text))
-    return Rows(_pair(json.loads(line)) for line in text.split("\n") if line.strip())
-
-
-def _pair(row: Mapping[str, Any]) -> tuple[int, str]:
-    at = row["@timestamp"] if "@timestamp" in row else row["timestamp"]
-    return _at_ms(at), str(row["@raw"] if "@raw" in row else row["message"])
-
-
-def _at_ms(at: str | int) -> int:
-    """Any spelling of a time as milliseconds; the day of these tests tells the unit."""
-    if isinstance(at, str) and not at.isdecimal():
-        return round(datetime.fromisoformat(at).timestamp() * 1000)
-    number = int(at)
-    return number * 1000 if number < 10**11 else number // 1000 if number > 10**14 else number
+# --- rows
 
 
 def same_rows(found: Rows, expected: Rows) -> None:
     """Fails with numbers and a sample, not with a diff of a hundred thousand rows."""
     missing, surplus = expected - found, found - expected
-    assert not missing, f"{missing.total()} rows missing, such as {_sample(missing)}"
-    assert not surplus, f"{surplus.total()} rows too many, such as {_sample(surplus)}"
-
-
-def _sample(rows: Rows) -> str:
-    return ascii([(at_ms, text[:120]) for at_ms, text in sorted(rows)[:3]])
+    assert not missing, f"{missing.total()} rows missing, such as {archive.sample(missing)}"
+    assert not surplus, f"{surplus.total()} rows too many, such as {archive.sample(surplus)}"
 
 
 # --- what is left behind

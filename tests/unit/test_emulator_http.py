@@ -527,6 +527,10 @@ def test_the_control_door() -> None:
         await stage.finished(name="seen")
         stats = (await fetch(control + "stats")).json
         assert (stats["requests"], stats["tasks_made"], stats["outstanding"]) == ({"create": 1}, 1, 0)
+        assert (await fetch(control + "requests")).json == {
+            "requests": {"create": 1},
+            "statuses": {"create 201": 1},
+        }
         (seen,) = (await fetch(control + "tasks")).json["tasks"]
         assert (seen["name"], seen["project"], seen["logstore"]) == ("seen", "default", "web")
         assert seen["state"] == "SUCCESS"
