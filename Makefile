@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 SEEDS  ?= 50
+SLICES ?= 1000
+KILLS  ?= 500
 N      ?= 100000
 SEED   ?= 0
 TARGET ?=
@@ -11,13 +13,14 @@ STAMP  := $(VENV)/.installed
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench simulate crash-ring fuzz docs format constraints clean
+.PHONY: help venv demo test check bench simulate crash-ring chaos fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
 	@echo "make test        the whole suite"
 	@echo "make check       lint, types, layer law, full branch coverage of the core, docs up to date"
 	@echo "make simulate    the engine under a virtual clock and faults, SEEDS=$(SEEDS)"
+	@echo "make chaos       KILLS=$(KILLS) kill -9 across SLICES=$(SLICES) slices of a hostile service, over HTTP; SEED=number"
 	@echo "make fuzz        N=$(N) inputs for every reader of foreign bytes; TARGET=name SEED=number replay one"
 	@echo "make crash-ring  an export that dies at every durable boundary, and loses power at every write"
 	@echo "make bench       every benchmark, each with its peer or limit beside ours"
@@ -69,6 +72,9 @@ bench: $(STAMP)
 
 simulate: $(STAMP)
 	$(BIN)/python -m orchestrator.testing.simulate --seeds $(SEEDS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m orchestrator.testing.chaos --slices $(SLICES) --kills $(KILLS) --seed $(SEED)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) $(addprefix --target ,$(TARGET))
