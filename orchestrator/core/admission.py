@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Candidate", "next_job", "room_for_creates"]
+__all__ = ["Candidate", "Quota", "next_job", "room_for_creates"]
+
+HALVE_EVERY_S = 60.0
+"""What expires together is one sign, not many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,32 @@ def room_for_creates(*, outstanding: int, tasks: int, unfetched: int, downloads:
     if unfetched > 2 * downloads:
         return 0
     return max(0, tasks - outstanding)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many remote tasks may be outstanding: the ceiling ``tasks``, or fewer while files expire before
+    they can be fetched (design 5, Watching)."""
+
+    ceiling: int
+    share: float = 1.0
+    halved_at: float = float("-inf")
+
+    @property
+    def tasks(self) -> int:
+        """At least one."""
+        return max(1, int(self.ceiling * self.share))
+
+    def expired(self, now: float) -> Quota:
+        """A slice lost its file to time for the second time: half as many, at most once a minute."""
+        if now - self.halved_at < HALVE_EVERY_S:
+            return self
+        return replace(self, share=max(self.share / 2, 1 / self.ceiling), halved_at=now)
+
+    def stored(self) -> Quota:
+        """A file was stored in time: room for one more by the time a whole quota of them was."""
+        return self if self.share >= 1 else replace(self, share=min(1.0, self.share + self._step))
+
+    @property
+    def _step(self) -> float:
+        return 1 / (self.ceiling * self.tasks)

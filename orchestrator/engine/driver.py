@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.core import events as ev
-from orchestrator.core.admission import Candidate, next_job, room_for_creates
+from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
 from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import IllegalEvent, Rules, transition
 from orchestrator.core.model import (
@@ -76,6 +76,7 @@ class Driver:
         self._batch: list[Item] = []
         self._arrived = asyncio.Event()
         self._errands = Errands(self._desks, room, post=self.post, ended=self._errand_ended)
+        self._quota = Quota(room.limits.tasks)
         self._fetching: set[str] = set()
         self._parked: set[str] = set()
         self._crash: BaseException | None = None
@@ -249,7 +250,15 @@ class Driver:
             return
         transaction.add(slice_, item, step)
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
+        if step.slice.expiries >= 2 and step.slice.expiries > slice_.expiries:
+            self._lower_quota(slice_.job, now)
         self._tally(desk, item)
+
+    def _lower_quota(self, job: str, now: float) -> None:
+        lower = self._quota.expired(now)
+        if lower.tasks < self._quota.tasks:
+            self._room.observer.noted("admission.lowered", job=job, tasks=lower.tasks)
+        self._quota = lower
 
     def _tally(self, desk: Desk, event: ev.Event) -> None:
         match event:
@@ -262,6 +271,8 @@ class Driver:
                     s.state in (SliceState.WAITING, SliceState.RUNNING) for s in self._live.values()
                 )
                 desk.lonely_refusals = desk.lonely_refusals + 1 if alone else 0
+            case ev.Published():
+                self._quota = self._quota.stored()
             case ev.Staged():
                 desk.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
             case _:
@@ -324,7 +335,7 @@ class Driver:
         outstanding += self._errands.deleting
         limits = self._room.limits
         return room_for_creates(
-            outstanding=outstanding, tasks=limits.tasks, unfetched=unfetched, downloads=limits.downloads
+            outstanding=outstanding, tasks=self._quota.tasks, unfetched=unfetched, downloads=limits.downloads
         )
 
     async def _admit(self) -> None:

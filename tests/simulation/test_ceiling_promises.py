@@ -211,3 +211,14 @@ def test_a_commit_without_room_on_the_disk_ends_the_run_and_dispatches_nothing(
     assert begun == []
     rig.disturb = None
     assert rig.complaints(rig.run()) == []
+
+
+def test_files_that_keep_expiring_lower_how_many_are_asked_for_at_once(tmp_path: Path) -> None:
+    """When slices lose their files to time twice, fewer remote tasks are kept outstanding, and the export
+    still ends whole."""
+    rig = Rig(
+        Setting(seed=2, slices=24, attempts=30, behaviour=Behaviour(expires_at_link_probability=0.6)),
+        tmp_path,
+    )
+    assert rig.complaints(rig.run()) == []
+    assert rig.lives[0].notes["admission.lowered"] > 0

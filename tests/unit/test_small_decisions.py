@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.core.admission import Candidate, next_job, room_for_creates
+from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
 from orchestrator.core.reasons import Reason, describe_reason, short_by
 from orchestrator.core.retry import backoff_s
 from orchestrator.errors import ExitCode
@@ -28,6 +28,22 @@ def test_room_for_creates_ends_at_the_ceiling_and_while_files_pile_up(
 ) -> None:
     """No create is admitted above ``tasks``, nor while more than twice ``downloads`` files wait."""
     assert room_for_creates(outstanding=outstanding, tasks=20, unfetched=unfetched, downloads=4) == room
+
+
+def test_files_that_expire_unfetched_halve_the_quota_and_stored_ones_bring_it_back() -> None:
+    """Halved at most once a minute and never below one; back at the ceiling after as many stored files as it
+    takes, and never above."""
+    quota = Quota(8).expired(100.0)
+    assert (quota.tasks, quota.expired(159.0).tasks, quota.expired(160.0).tasks) == (4, 4, 2)
+    for minute in range(9):
+        quota = quota.expired(1_000.0 + 60 * minute)
+    assert quota.tasks == 1
+    grown = [quota := quota.stored() for _ in range(200)]
+    assert [q.tasks for q in grown] == sorted(q.tasks for q in grown)
+    assert max(q.tasks for q in grown) == 8
+    assert grown[0].tasks == 2
+    assert grown[1].tasks == 2
+    assert Quota(1).expired(1.0).tasks == 1
 
 
 def test_pauses_double_up_to_a_cap_are_jittered_and_honour_the_service() -> None:
