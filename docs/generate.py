@@ -25,7 +25,7 @@ from orchestrator.core.jobfile_notyet import NOT_YET
 from orchestrator.core.jobkeys import KEYS, SECTIONS, Key, Kind
 from orchestrator.core.lifecycle import TABLE
 from orchestrator.core.model import SliceState
-from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.reasons import REDO, Reason, describe_reason
 from orchestrator.errors import Disposition, ExitCode, OrchestratorError
 
 HERE = Path(__file__).resolve().parent
@@ -143,14 +143,26 @@ def _rank(code: ExitCode) -> int:
 def reasons_page() -> str:
     """The closed list of gap reasons."""
     texts = [(reason, describe_reason(reason)) for reason in Reason]
-    rows = [(f"`{r.value}`", t.meaning, "yes" if t.mendable else "no", t.mend) for r, t in texts]
+    rows = [(f"`{r.value}`", t.meaning, "yes" if t.mendable else "no", t.advice) for r, t in texts]
+    mends = [(f"`{r.value}`", f"`{t.mend}`") for r, t in texts]
     return f"""# Reasons of a gap
 
 A gap is a part of a window that is not proven to be stored. Its reason is one of these words and no other.
 What can be mended is worth another run; what cannot may be accepted, with a reason of your own, and stays
 listed.
 
-{table(("reason", "meaning", "can a run mend it", "how"), rows)}
+{table(("reason", "meaning", "can a run mend it", "what to do by hand"), rows)}
+
+## The command that mends it
+
+The end of `run`, `gaps` and `status` print it for every gap, and `mend` in their JSON holds it: quoted for a
+shell, with the real job file, job, window, slice and path in place of the names in braces.
+
+{table(("reason", "command"), mends)}
+
+A gap that was accepted is left alone by `run`, which spends no attempt on it; its command is
+`{REDO}`. What is stored after all
+ends the acceptance: should that window ever get lost again, it is a new gap.
 """
 
 

@@ -18,6 +18,7 @@ from orchestrator.app.selection import select
 from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core import job as core_job
 from orchestrator.core import jobfile
+from orchestrator.core.reasons import shell_word
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
@@ -133,7 +134,7 @@ async def run(
     )
     chosen = select(job_file, jobs, from_=from_, to=to, now_s=outside.clock.now())
     async with running(chosen, outside, wait_s=wait_s) as house:
-        return await drained_when_cancelled(house, job_file.path)
+        return await drained_when_cancelled(house, shell_word(job_file.path))
 
 
 def run_sync(job_file: core_job.JobFile, **options: Any) -> Report:

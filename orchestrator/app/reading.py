@@ -7,29 +7,32 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from orchestrator.clock import SystemClock, SystemRng
-from orchestrator.core.job import Job, JobFile
-from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.job import Job
+from orchestrator.core.report import Gap, settled_to
 from orchestrator.core.window import WindowSet, intersect, seconds, subtract
-from orchestrator.errors import UsageError
-from orchestrator.ports.store import JobCounts, JournalLine, ManifestReader
+from orchestrator.ports.store import JobCounts, ManifestReader
 
-__all__ = ["JobStatus", "Told", "job_status", "manifest_to_read", "settled_to", "story_of"]
-
-PAGE = 1000
-SHORTEST_PREFIX = 4
+__all__ = ["JobStatus", "job_status", "manifest_to_read"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """How far one job is. ``counts`` are of the slices inside the asked window; ``settled_to`` is None when
-    its first second is missing; ``next_due_at`` when the next planned slice may be tried."""
+    its first second is missing and nobody accepted that; ``next_due_at`` when the next planned slice may be
+    tried."""
 
     job: Job
     covered: WindowSet
     missing: WindowSet
+    gaps: tuple[Gap, ...]
     settled_to: int | None
     counts: JobCounts
     next_due_at: float | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is due is stored, or its gaps are accepted."""
+        return all(gap.accepted is not None for gap in self.gaps)
 
     @property
     def share(self) -> float:
@@ -37,14 +40,6 @@ class JobStatus:
         if self.job.window is None:
             return 1.0
         return seconds(self.covered) / self.job.window.length_s
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One slice and everything that happened to it, oldest first."""
-
-    slice: Slice
-    lines: tuple[JournalLine, ...]
 
 
 @asynccontextmanager
@@ -68,65 +63,28 @@ async def manifest_to_read(path: str) -> AsyncIterator[ManifestReader]:
             memory.close()
 
 
-async def job_status(job: Job, manifest: ManifestReader) -> JobStatus:
-    """Coverage and counters of one job inside its asked window."""
-    from orchestrator.engine.audit import covered_of
+async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -> JobStatus:
+    """Coverage, gaps and counters of one job inside its asked window. ``jobs_words`` is what a shell is to be
+    told of the job file."""
+    from orchestrator.engine.audit import covered_of, gaps_of
 
     covered: WindowSet = ()
     missing: WindowSet = ()
+    gaps: tuple[Gap, ...] = ()
     counts = JobCounts({})
+    settled_s: int | None = job.due_until_s
     if job.window is not None:
         covered = intersect((job.window,), await covered_of(job, manifest))
         missing = subtract((job.window,), covered)
+        gaps = await gaps_of(job, manifest, job.window, jobs_words)
         counts = await manifest.totals(job.name, job.window)
+        settled_s = settled_to(job.window, gaps)
     return JobStatus(
         job=job,
         covered=covered,
         missing=missing,
-        settled_to=settled_to(job, missing),
+        gaps=gaps,
+        settled_to=settled_s,
         counts=counts,
         next_due_at=await manifest.next_due_at(job.name),
     )
-
-
-def settled_to(job: Job, missing: WindowSet) -> int | None:
-    """Up to where a job is proven stored without a hole from its start; None when its first second is
-    missing."""
-    if job.window is None:
-        return job.due_until_s
-    first_hole_s = missing[0].start_s if missing else job.window.end_s
-    return first_hole_s if first_hole_s > job.window.start_s else None
-
-
-async def story_of(job_file: JobFile, wanted: str, manifest: ManifestReader) -> Told:
-    """The slice meant by ``wanted``: its id, a beginning of it that is unique, or a remote task's uuid.
-
-    Raises UsageError when nothing or more than one slice fits.
-    """
-    found = await manifest.slice(wanted) or await manifest.by_uuid(wanted)
-    if found is None:
-        found = await _by_prefix(wanted, manifest)
-    if found is None:
-        raise UsageError(
-            f"{job_file.manifest}: no slice and no remote task is called {wanted}",
-            hint="`orchestrator manifest` lists them",
-        )
-    return Told(found, await manifest.story(found.id))
-
-
-async def _by_prefix(wanted: str, manifest: ManifestReader) -> Slice | None:
-    """Slices are content-derived and few enough to look at one by one when a person asks for one."""
-    if len(wanted) < SHORTEST_PREFIX:
-        raise UsageError(
-            f"{wanted} is too short to mean one slice", hint=f"give at least {SHORTEST_PREFIX} characters"
-        )
-    fitting: list[Slice] = []
-    for job in await manifest.jobs():
-        after = ""
-        while page := await manifest.slices(job, tuple(SliceState), limit=PAGE, after=after):
-            fitting += [item for item in page if item.id.startswith(wanted)]
-            after = page[-1].id
-    if len(fitting) > 1:
-        ids = ", ".join(item.id for item in fitting[:5])
-        raise UsageError(f"{wanted} fits {len(fitting)} slices: {ids}", hint="give more of the id")
-    return fitting[0] if fitting else None

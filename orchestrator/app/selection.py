@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from fnmatch import fnmatchcase
 
 from orchestrator.core.complaint import nearest
@@ -13,7 +14,7 @@ from orchestrator.core.window import Window
 from orchestrator.errors import UsageError
 from orchestrator.settings import zone
 
-__all__ = ["select"]
+__all__ = ["asked_window", "select", "zone_of"]
 
 
 def select(
@@ -47,17 +48,32 @@ def _is_meant(job: Job, names: Sequence[str]) -> bool:
     return job.name in names or (job.enabled and any(fnmatchcase(job.name, name) for name in names))
 
 
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name. Raises UsageError when it cannot be found any more."""
+    found = zone(name)
+    if found is None:
+        raise UsageError(f"the time zone {name} cannot be found any more")
+    return found
+
+
+def asked_window(job: Job | None, from_: str, to: str, now_s: float, *, zone: tzinfo | None = None) -> Window:
+    """``[from_, to)`` as it was asked for, wherever it lies; what is left out is the job's own end. Raises
+    UsageError."""
+    place = zone or zone_of(job.timezone if job else "UTC")
+    own = job.window if job else None
+    if (own is None) and not (from_ and to):
+        raise UsageError("there is no window to complete the asked one from", hint="give --from and --to")
+    start_s = parse_moment(from_, place, now_s) if from_ else own.start_s if own else 0
+    end_s = parse_moment(to, place, now_s) if to else own.end_s if own else 0
+    if end_s <= start_s:
+        raise UsageError(f"{f'job {job.name}: ' if job else ''}--to must lie after --from")
+    return Window(start_s, end_s)
+
+
 def _narrowed(job: Job, from_: str, to: str, now_s: float) -> Job:
-    zone_of_job = zone(job.timezone)
-    if zone_of_job is None:  # the job file was read with it, so it exists
-        raise UsageError(f"job {job.name}: the time zone {job.timezone} cannot be found any more")
     if job.window is None:
         raise UsageError(f"job {job.name} has nothing due yet", hint="leave --from and --to out")
-    start_s = parse_moment(from_, zone_of_job, now_s) if from_ else job.window.start_s
-    end_s = parse_moment(to, zone_of_job, now_s) if to else job.window.end_s
-    if end_s <= start_s:
-        raise UsageError(f"job {job.name}: --to must lie after --from")
-    asked = Window(start_s, end_s)
+    asked = asked_window(job, from_, to, now_s)
     if not job.window.holds(asked):
         raise UsageError(
             f"job {job.name}: {asked!r} does not lie in its window {job.window!r}",

@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.app.library import verification
-from orchestrator.app.reading import JobStatus, Told, job_status, manifest_to_read, story_of
+from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import chosen, read_job_file
+from orchestrator.cli.checking import chosen, jobs_words, read_job_file
 from orchestrator.cli.ending import Stage
 from orchestrator.cli.outfile import Outfile
 from orchestrator.core.job import JobFile
-from orchestrator.core.report import Gap
+from orchestrator.core.report import exit_of_gaps
 from orchestrator.errors import ExitCode, UsageError
 from orchestrator.logs import Redaction
 from orchestrator.ports.store import JournalLine, LedgerRow
@@ -59,28 +59,31 @@ def plan(stage: Stage) -> int:
 def status(stage: Stage) -> int:
     """Show how far each job is, from the manifest alone."""
     job_file = chosen(stage)
-    statuses, gaps_found = asyncio.run(_looked_up(job_file))
-    code = _exit_of(gaps_found)
+    statuses = asyncio.run(_looked_up(stage, job_file))
+    code = _exit_of(statuses)
     owner = _owner(job_file)
     if stage.document:
         stage.document.put("run", owner)
         stage.document.stream("jobs", (values.status_json(item) for item in statuses))
-        stage.document.end(code, complete=not gaps_found, settled_to=_settled_to(statuses))
+        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
     else:
-        results.show_status(stage.out, statuses, owner)
+        results.show_status(stage.out, statuses, owner, jobs_words(stage, job_file))
     return code
 
 
 def gaps(stage: Stage) -> int:
     """List what is not proven stored, from the manifest alone."""
     job_file = chosen(stage)
-    statuses, gaps_found = asyncio.run(_looked_up(job_file))
-    code = _exit_of(gaps_found)
+    statuses = asyncio.run(_looked_up(stage, job_file))
+    code = _exit_of(statuses)
+    found = [gap for item in statuses for gap in item.gaps]
     if stage.document:
-        stage.document.stream("gaps", (values.gap_json(gap) for gap in gaps_found))
-        stage.document.end(code, complete=not gaps_found, settled_to=_settled_to(statuses))
+        stage.document.stream("gaps", (values.gap_json(gap) for gap in found))
+        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
+    elif found:
+        results.show_gaps(stage.out, found, {job.name: job.timezone for job in job_file.jobs})
     else:
-        results.show_gaps(stage.out, gaps_found, {job.name: job.timezone for job in job_file.jobs})
+        stage.out.line("no gaps: every asked window is proven stored")
     return code
 
 
@@ -113,21 +116,25 @@ def manifest(stage: Stage, *, format: str, output: str) -> int:
 
 
 def story(stage: Stage, wanted: str) -> int:
-    """Tell the journal of the slice meant by ``wanted``."""
+    """Tell everything that ever happened to the slice meant by ``wanted``."""
+    from orchestrator.app.story import Told, story_of
+
     job_file = read_job_file(stage)
 
     async def told() -> Told:
         async with manifest_to_read(job_file.manifest) as reader:
-            return await story_of(job_file, wanted, reader)
+            return await story_of(job_file.manifest, wanted, reader)
 
     found = asyncio.run(told())
     found = replace(found, lines=tuple(_cleaned(line, stage.redaction) for line in found.lines))
     if stage.document:
-        stage.document.put("slice", values.slice_json(found.slice))
+        stage.document.put("slice", values.slice_json(found.slice) if found.slice else {"slice": found.id})
+        stage.document.stream("family", (values.relative_json(item) for item in found.family))
+        stage.document.stream("remote_tasks", (values.task_json(task) for task in found.tasks))
         stage.document.stream("story", (values.line_json(line) for line in found.lines))
         stage.document.end(ExitCode.COMPLETE, complete=True)
     else:
-        timezone = next((job.timezone for job in job_file.jobs if job.name == found.slice.job), "UTC")
+        timezone = next((job.timezone for job in job_file.jobs if job.name == found.job), "UTC")
         results.show_story(stage.out, found, timezone)
     return ExitCode.COMPLETE
 
@@ -153,19 +160,15 @@ def verify(stage: Stage, *, quick: bool, mark: bool) -> int:
     return int(report.exit)
 
 
-async def _looked_up(job_file: JobFile) -> tuple[list[JobStatus], list[Gap]]:
-    from orchestrator.engine.audit import gaps_of
-
+async def _looked_up(stage: Stage, job_file: JobFile) -> list[JobStatus]:
+    words = jobs_words(stage, job_file)
     async with manifest_to_read(job_file.manifest) as reader:
-        statuses = [await job_status(job, reader) for job in job_file.jobs]
-        found = [gap for job in job_file.jobs for gap in await gaps_of(job, reader, None, job_file.path)]
-    return statuses, [gap for gap in found if gap.accepted is None]
+        return [await job_status(job, reader, words) for job in job_file.jobs]
 
 
-def _exit_of(found: Sequence[Gap]) -> int:
-    if not found:
-        return ExitCode.COMPLETE
-    return ExitCode.INCOMPLETE if any(gap.mendable for gap in found) else ExitCode.UNMENDABLE
+def _exit_of(statuses: Sequence[JobStatus]) -> int:
+    """The same as of a run that found nothing to do."""
+    return ExitCode.worst([exit_of_gaps(item.gaps) for item in statuses])
 
 
 def _settled_to(statuses: Sequence[JobStatus]) -> int | None:

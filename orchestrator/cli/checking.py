@@ -13,13 +13,14 @@ from orchestrator.app.selection import select
 from orchestrator.cli import results, values
 from orchestrator.clock import SystemClock
 from orchestrator.core import job as core_job
+from orchestrator.core.reasons import shell_word
 from orchestrator.errors import ExitCode
 from orchestrator.settings import environment
 
 if TYPE_CHECKING:
     from orchestrator.cli.ending import Stage
 
-__all__ = ["check", "chosen", "read_job_file"]
+__all__ = ["check", "chosen", "jobs_words", "read_job_file"]
 
 DEFAULT_JOBS = "jobs.toml"
 
@@ -42,6 +43,12 @@ def chosen(stage: Stage) -> core_job.JobFile:
     asked = stage.asked
     job_file = read_job_file(stage)
     return select(job_file, asked.jobs, from_=asked.from_, to=asked.to, now_s=SystemClock().now())
+
+
+def jobs_words(stage: Stage, job_file: core_job.JobFile) -> str:
+    """What a shell is to be told of the job file: its path, and the manifest when that was named besides."""
+    words = shell_word(job_file.path)
+    return f"{words} --manifest {shell_word(job_file.manifest)}" if stage.asked.manifest else words
 
 
 def check(stage: Stage) -> int:

@@ -24,7 +24,11 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
     "status": {"run": None, "jobs": []},
     "gaps": {"gaps": []},
     "manifest": {"rows": []},
-    "story": {"slice": None, "story": []},
+    "story": {"slice": None, "family": [], "remote_tasks": [], "story": []},
+    "accept": {"accepted": [], "not_gaps": []},
+    "forget": {"job": None, "from": None, "to": None, "slices": 0, "paths": [], "uncovered": [], "let_go": 0},
+    "clean": {"dry_run": False, "remote_tasks": [], "staging": []},
+    "redo": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": [], "redone": []},
     "verify": {"files_checked": 0, "bytes_checked": 0, "findings": []},
 }
 """What a document holds of a command that failed before it knew better."""

@@ -20,8 +20,10 @@ from orchestrator.core.window import iso_utc
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.app.reading import JobStatus, Told
+    from orchestrator.app.reading import JobStatus
+    from orchestrator.app.story import Told
     from orchestrator.core.job import Job, JobFile
+    from orchestrator.core.model import RemoteTask
     from orchestrator.core.report import Gap, JobPlan, Report
     from orchestrator.engine.audit import VerifyReport
     from orchestrator.ports.store import LedgerRow
@@ -30,6 +32,7 @@ __all__ = [
     "LEDGER_HEAD",
     "ledger_cells",
     "show_check",
+    "show_first_gaps",
     "show_gaps",
     "show_ledger",
     "show_plan",
@@ -39,6 +42,8 @@ __all__ = [
     "show_verify",
 ]
 
+SHOWN_GAPS = 20
+"""So many gaps a report tells at length."""
 LEDGER_HEAD = ("job", "window (UTC)", "state", "attempt", "lines", "bytes", "evidence", "remote task", "file")
 
 
@@ -88,7 +93,7 @@ def show_plan(out: Stdout, plans: Sequence[JobPlan], jobs: Sequence[Job]) -> Non
         out.line(f"  {', '.join(sums)}; {took}")
 
 
-def show_run(out: Stdout, report: Report, jobs: Sequence[Job]) -> None:
+def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) -> None:
     """One line per job, the gaps, and the verdict last."""
     zones = {job.name: job.timezone for job in jobs}
     rows = [
@@ -108,9 +113,12 @@ def show_run(out: Stdout, report: Report, jobs: Sequence[Job]) -> None:
         print_table(out, head, rows, right=(2, 3, 4, 5, 6))
     for job in report.jobs:
         out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
-    show_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, say_none=False)
+    show_first_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, jobs_words)
     requests = counted(sum(report.requests.values()), "request")
-    out.line(f"{_verdict(report.exit)}; {span_text(report.duration_s)}, {requests}")
+    verdict = _verdict(report.exit)
+    if report.exit == ExitCode.COMPLETE and any(job.gaps for job in report.jobs):
+        verdict = "complete but for accepted gaps"
+    out.line(f"{verdict}; {span_text(report.duration_s)}, {requests}")
 
 
 def _verdict(code: int) -> str:
@@ -125,25 +133,41 @@ def _verdict(code: int) -> str:
     }.get(ExitCode(code), f"ended with exit {int(code)}")
 
 
-def show_gaps(out: Stdout, gaps: Sequence[Gap], zones: dict[str, str], *, say_none: bool = True) -> None:
-    """Three lines per gap: where, why, how to mend it."""
-    if not gaps:
-        if say_none:
-            out.line("no gaps: every asked window is proven stored")
-        return
+def show_gaps(out: Stdout, gaps: Iterable[Gap], zones: Mapping[str, str]) -> None:
+    """Per gap: where, why, what to do by hand, and on a line of its own the command that mends it."""
     for gap in gaps:
-        mendable = "another run can mend it" if gap.mendable else "no run can mend it"
         stream = "" if gap.logstream in ("*", "") else f", log stream {gap.logstream}"
         out.line(f"gap in {gap.job}{stream}: {window_text(gap.window, zones.get(gap.job, 'UTC'))}")
-        out.line(f"  {gap.reason}; {mendable}" + (f"; accepted: {gap.accepted}" if gap.accepted else ""))
-        out.line(f"  {gap.mend}")
+        if gap.accepted is not None:
+            out.line(f"  {gap.reason}; accepted: {_one_line(gap.accepted)}; to try it all the same:")
+        else:
+            out.line(f"  {gap.reason}; {'another run can mend it' if gap.mendable else 'no run can mend it'}")
+        if gap.advice:
+            out.line(f"  {gap.advice}")
+        out.line(f"    {gap.mend}")
 
 
-def show_status(out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, object] | None) -> None:
-    """A paragraph per job, then who holds the manifest."""
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def show_first_gaps(out: Stdout, gaps: Sequence[Gap], zones: Mapping[str, str], jobs_words: str) -> None:
+    """The gaps at the end of a report, as many as can be read; the rest is counted."""
+    show_gaps(out, gaps[:SHOWN_GAPS], zones)
+    if len(gaps) > SHOWN_GAPS:
+        out.line(f"and {counted(len(gaps) - SHOWN_GAPS, 'gap')} more; all of them:")
+        out.line(f"    orchestrator gaps {jobs_words}")
+
+
+def show_status(
+    out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, object] | None, jobs_words: str
+) -> None:
+    """A paragraph per job, then who holds the manifest, and the gaps with what mends them."""
     for status in statuses:
         job, counts = status.job, status.counts
-        out.line(f"{job.name}  {100 * status.share:.1f} % covered" + ("" if status.missing else ", complete"))
+        out.line(
+            f"{job.name}  {100 * status.share:.1f} % covered" + (", complete" if status.complete else "")
+        )
         out.line(f"  window       {window_text(job.window, job.timezone)}")
         if status.settled_to is not None:
             out.line(f"  without hole to {moment_text(status.settled_to, job.timezone)}")
@@ -153,7 +177,10 @@ def show_status(out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, 
         out.line(f"  stored       {stored}")
         failed = sum(count for state, count in counts.slices.items() if state.value == "failed")
         if failed:
-            out.line(f"  failures     {failed:,}; `orchestrator gaps` says why")
+            out.line(f"  failures     {failed:,}")
+        accepted = sum(gap.accepted is not None for gap in status.gaps)
+        if accepted:
+            out.line(f"  accepted     {counted(accepted, 'gap')}")
         if job.to_s is None or job.to_s > job.due_until_s:
             out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
         if status.next_due_at is not None:
@@ -162,6 +189,8 @@ def show_status(out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, 
         out.line("no run in progress")
     else:
         out.line(f"run in progress: process {owner['pid']} on {owner['host']} since {owner['since']}")
+    gaps = [gap for status in statuses for gap in status.gaps]
+    show_first_gaps(out, gaps, {status.job.name: status.job.timezone for status in statuses}, jobs_words)
 
 
 def ledger_cells(row: LedgerRow) -> tuple[object, ...]:
@@ -191,19 +220,47 @@ async def show_ledger(out: Stdout, rows: AsyncIterable[LedgerRow]) -> None:
 
 
 def show_story(out: Stdout, told: Told, timezone: str) -> None:
-    """The slice as it is, then what led there, oldest first."""
+    """The slice as it is, its family, its remote tasks, then what led there, oldest first."""
     slice_ = told.slice
-    out.line(f"slice {slice_.id} of {slice_.job}: {window_text(slice_.window, timezone)}")
-    out.line(f"  {slice_.state.value}" + (f", {slice_.reason}" if slice_.reason else ""))
-    if slice_.task is not None:
-        out.line(f"  remote task {slice_.task.name} {slice_.task.uuid or '(no uuid known)'}")
-    if slice_.path:
-        out.line(f"  {slice_.path}")
+    if slice_ is None:
+        out.line(f"slice {told.id} of {told.job}: forgotten, only its journal is left")
+    else:
+        out.line(f"slice {slice_.id} of {slice_.job}: {window_text(slice_.window, timezone)}")
+        out.line(f"  {slice_.state.value}" + (f", {slice_.reason}" if slice_.reason else ""))
+        if slice_.path:
+            out.line(f"  {slice_.path}")
+    for item in told.family:
+        relative = item.slice
+        reason = f", {relative.reason}" if relative.reason else ""
+        span = window_text(relative.window, timezone)
+        out.line(f"{item.relation} {relative.id}: {span}; {relative.state.value}{reason}")
+    if told.tasks:
+        head = ("remote task", "uuid", "slice", "attempt", "state", "rows", "asked for", "")
+        print_table(out, head, (_task_cells(task, timezone) for task in told.tasks), right=(3, 5))
     rows = [
-        (moment_text(line.entry.at, timezone), line.entry.event, _detail(line.entry.detail.items()))
+        (
+            moment_text(line.entry.at, timezone),
+            line.entry.slice_id,
+            line.entry.event,
+            _detail(line.entry.detail.items()),
+        )
         for line in told.lines
     ]
-    print_table(out, ("when", "what", "detail"), rows)
+    print_table(out, ("when", "slice", "what", "detail"), rows)
+
+
+def _task_cells(task: RemoteTask, timezone: str) -> tuple[object, ...]:
+    gone = "deleted" if task.deleted else "to be deleted" if task.surplus else ""
+    return (
+        task.name,
+        task.uuid or "-",
+        task.slice_id,
+        task.attempt,
+        task.state or "-",
+        task.written_rows,
+        moment_text(task.intent_at, timezone),
+        gone,
+    )
 
 
 def _detail(pairs: Iterable[tuple[str, object]]) -> str:

@@ -22,7 +22,7 @@ from orchestrator.app.library import drained_when_cancelled, running
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import chosen
+from orchestrator.cli.checking import chosen, jobs_words
 from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
@@ -58,7 +58,7 @@ def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
             error=values.fault_json(fault),
         )
     if not stage.asked.json:
-        results.show_run(stage.out, report, job_file.jobs)
+        results.show_run(stage.out, report, job_file.jobs, jobs_words(stage, job_file))
     return int(report.exit)
 
 
@@ -102,7 +102,7 @@ async def _watched(
         loop.call_later(max_duration_s, lambda: outside.stop.set("--max-duration", interrupted=False))
     log.info("run.started", jobs=len(job_file.jobs), manifest=job_file.manifest, log_file=str(stage.log_path))
     async with progress_shown(stage, progress):
-        report = await drained_when_cancelled(house, job_file.path)
+        report = await drained_when_cancelled(house, jobs_words(stage, job_file))
     log.info(
         "run.complete" if report.complete else "run.incomplete",
         exit=int(report.exit),

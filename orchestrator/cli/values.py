@@ -11,8 +11,9 @@ from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.app.reading import JobStatus
+    from orchestrator.app.story import Relative
     from orchestrator.core.job import Job
-    from orchestrator.core.model import Fault, Slice
+    from orchestrator.core.model import Fault, RemoteTask, Slice
     from orchestrator.core.report import Gap, JobPlan, JobReport, Report
     from orchestrator.engine.audit import Finding
     from orchestrator.ports.store import JournalLine
@@ -25,11 +26,13 @@ __all__ = [
     "job_json",
     "line_json",
     "plan_json",
+    "relative_json",
     "report_error",
     "requests_json",
     "run_job_json",
     "slice_json",
     "status_json",
+    "task_json",
     "window_json",
 ]
 
@@ -122,10 +125,11 @@ def status_json(status: JobStatus) -> dict[str, Any]:
         "job": status.job.name,
         **window_json(status.job.window),
         "timezone": status.job.timezone,
-        "complete": not status.missing,
+        "complete": status.complete,
         "settled_to": iso_or_null(status.settled_to),
         "covered_percent": round(100 * status.share, 3),
         "missing": [window_json(window) for window in status.missing],
+        "gaps": [gap_json(gap) for gap in status.gaps],
         "lines": counts.lines,
         "bytes_stored": counts.stored_bytes,
         "files": counts.files,
@@ -166,6 +170,34 @@ def slice_json(slice_: Slice) -> dict[str, Any]:
         "path": slice_.path or None,
         "task_name": task.name if task else None,
         "uuid": (task.uuid or None) if task else None,
+    }
+
+
+def relative_json(item: Relative) -> dict[str, Any]:
+    """A slice of the same family; ``relation`` is ``parent`` or ``child``, of any degree."""
+    return {"relation": item.relation, "parent": item.slice.parent or None, **slice_json(item.slice)}
+
+
+def task_json(task: RemoteTask) -> dict[str, Any]:
+    """One remote task as ``story`` and ``clean`` show it."""
+    return {
+        "slice": task.slice_id or None,
+        "job": task.job,
+        "name": task.name,
+        "uuid": task.uuid or None,
+        "attempt": task.attempt,
+        **window_json(task.window),
+        "limit": task.limit,
+        "state": task.state or None,
+        "written_rows": task.written_rows,
+        "failed_code": task.failed_code or None,
+        "failed_message": task.failed_message or None,
+        "request_id": task.request_id or None,
+        "intent_at": iso_or_null(task.intent_at),
+        "created_at": iso_or_null(task.created_at),
+        "finished_at": iso_or_null(task.finished_at),
+        "surplus": task.surplus,
+        "deleted": task.deleted,
     }
 
 

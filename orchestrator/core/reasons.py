@@ -1,11 +1,15 @@
-"""The closed list of gap reasons, and for each whether another run can mend it and which command does."""
+"""The closed list of gap reasons: what each means, whether another run can mend it, and the command line that
+does."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Reason", "ReasonText", "describe_reason", "short_by"]
+from orchestrator.core.window import Window, iso_utc
+
+__all__ = ["Reason", "ReasonText", "describe_reason", "mend_line", "shell_word", "short_by"]
 
 
 class Reason(StrEnum):
@@ -28,74 +32,78 @@ class Reason(StrEnum):
     REPLACED = "replaced"
 
 
+RUN = "orchestrator run {jobs} --job {job}"
+REDO = "orchestrator redo {jobs} --job {job} --slice {slice}"
+ACCEPT = "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason {reason}"
+MOVE_AWAY = "mv -n {path} {path}.foreign"
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class ReasonText:
-    """A reason for people: what it means, whether another run can mend it, and how."""
+    """A reason for people. ``mend`` is the command line that mends it, with ``{names}`` of what differs from
+    gap to gap; ``advice`` is what must be done by hand for it to help, or could be done instead."""
 
     meaning: str
     mendable: bool
     mend: str
+    advice: str = ""
 
 
 _TEXTS: dict[Reason, ReasonText] = {
-    Reason.NOT_EXPORTED: ReasonText(
-        "no remote task has covered this window so far", True, "orchestrator run {jobs}"
-    ),
-    Reason.ATTEMPTS_EXHAUSTED: ReasonText("every attempt of the run failed", True, "orchestrator run {jobs}"),
+    Reason.NOT_EXPORTED: ReasonText("no remote task has covered this window so far", True, RUN),
+    Reason.ATTEMPTS_EXHAUSTED: ReasonText("every attempt of the run failed", True, RUN),
     Reason.EXPIRES_BEFORE_FETCH: ReasonText(
         "the service dropped the file before it could be fetched",
         True,
-        "lower [limits] tasks or raise downloads, then: orchestrator run {jobs}",
+        RUN,
+        "if it recurs, lower [limits] tasks or raise downloads",
     ),
     Reason.NOT_FINISHED: ReasonText(
-        "the remote task was not finished within give_up_after", True, "orchestrator run {jobs}"
+        "the remote task was not finished within give_up_after",
+        True,
+        RUN,
+        "if it recurs, raise give_up_after or lower max_lines",
     ),
     Reason.THROTTLED: ReasonText(
-        "the service kept refusing for load", True, "lower [limits], then: orchestrator run {jobs}"
+        "the service kept refusing for load", True, RUN, "if it recurs, lower [limits]"
     ),
     Reason.REFUSED: ReasonText(
-        "the service refused the job",
-        True,
-        "mend credentials, permissions or names, then: orchestrator run {jobs}",
+        "the service refused the job", True, RUN, "first mend credentials, permissions or names"
     ),
-    Reason.SHORT: ReasonText(
-        "the fullest file holds fewer rows than the service counts", True, "orchestrator run {jobs}"
-    ),
+    Reason.SHORT: ReasonText("the fullest file holds fewer rows than the service counts", True, RUN),
     Reason.OVERFULL_SECOND: ReasonText(
         "one second holds more lines than one remote task may carry",
         False,
-        "raise max_lines if it is below 1,000,000, or export the streams apart with `logstream`, then: "
-        "orchestrator run {jobs}",
+        ACCEPT,
+        "if max_lines is below 1,000,000, raise it and run again; else only acceptance is left",
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
-        "rows carry no readable time and no count agrees with them",
-        True,
-        "set time_field, then: orchestrator run {jobs}",
+        "rows carry no readable time and no count agrees with them", True, RUN, "first set time_field"
     ),
     Reason.ROWS_OUTSIDE_WINDOW: ReasonText(
-        "the file held rows far outside the window asked for",
-        True,
-        "check time_field, then: orchestrator run {jobs}",
+        "the file held rows far outside the window asked for", True, RUN, "first check time_field"
     ),
     Reason.PATH_OCCUPIED: ReasonText(
         "a file that is not ours stands at the path",
         False,
-        "move that file away, then: orchestrator run {jobs}",
+        f"{MOVE_AWAY} && {RUN}",
+        "look at that file first: it is moved aside, never overwritten",
     ),
     Reason.BEYOND_RETENTION: ReasonText(
         "older than the logstore keeps its records",
         False,
-        "let `from` of job {job} begin no earlier than {to}; orchestrator check {jobs}",
+        ACCEPT,
+        "or let `from` of the job begin no earlier than the end of this gap",
     ),
-    Reason.DAMAGED: ReasonText(
-        "the stored file no longer agrees with the ledger", True, "orchestrator run {jobs}"
-    ),
+    Reason.DAMAGED: ReasonText("the stored file no longer agrees with the ledger", True, RUN),
     Reason.SOURCE_GONE: ReasonText(
-        "damaged here and no longer at the service",
+        "the service has fewer rows now than the file that stands here held",
         False,
-        "restore the file from a copy; orchestrator verify {jobs}",
+        ACCEPT,
+        "the file is left as it is; keep it, and a copy if there is one",
     ),
-    Reason.REPLACED: ReasonText("other slices took over the window", True, "orchestrator run {jobs}"),
+    Reason.REPLACED: ReasonText("other slices took over the window", True, RUN),
 }
 
 
@@ -113,3 +121,33 @@ def describe_reason(reason: str) -> ReasonText:
         return _TEXTS[Reason(reason)]
     except ValueError:
         return _TEXTS[Reason.NOT_EXPORTED]
+
+
+def shell_word(text: str) -> str:
+    """``text`` as one word of a POSIX shell."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def mend_line(
+    reason: str, *, jobs: str, job: str, window: Window, slice_id: str = "", path: str = "", accepted: bool
+) -> str:
+    """The command line that mends one gap, ready for a shell. ``jobs`` is what a shell is to be told of the
+    job file, quoted already; ``path`` is where the slice's file belongs. An accepted gap is left alone by
+    `run`: only `redo` tries it again."""
+    mend = describe_reason(reason).mend
+    if accepted and slice_id:
+        mend = REDO
+    elif not path:
+        mend = mend.removeprefix(f"{MOVE_AWAY} && ")
+    words = {
+        "jobs": jobs,
+        "job": shell_word(job),
+        "from": iso_utc(window.start_s),
+        "to": iso_utc(window.end_s),
+        "slice": slice_id,
+        "path": shell_word(path),
+        "reason": shell_word(reason),
+    }
+    return re.sub(r"\{(\w+)\}", lambda found: words[found[1]], mend)

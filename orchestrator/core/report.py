@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.core.model import Fault
+from orchestrator.core.reasons import Reason
 from orchestrator.core.window import Window, WindowSet
+from orchestrator.errors import ExitCode
 
-__all__ = ["Gap", "JobPlan", "JobReport", "PlannedSlice", "Report"]
+__all__ = ["Gap", "JobPlan", "JobReport", "PlannedSlice", "Report", "exit_of_gaps", "settled_to"]
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A part of the asked window that is not proven stored. ``logstream`` is ``*`` when all streams are
-    meant."""
+    meant; ``mend`` is the command line that mends it, ``advice`` what a person does besides; ``accepted`` is
+    the reason somebody gave for leaving it, ``slice`` the slice that failed there, if one did."""
 
     job: str
     window: Window
@@ -22,13 +26,32 @@ class Gap:
     mendable: bool
     mend: str
     accepted: str | None = None
+    advice: str = ""
+    slice: str = ""
+
+
+def exit_of_gaps(gaps: Iterable[Gap]) -> int:
+    """What the gaps of one job come to; what was accepted does not count."""
+    open_gaps = [gap for gap in gaps if gap.accepted is None]
+    if not open_gaps:
+        return ExitCode.COMPLETE
+    if any(gap.reason == Reason.ROWS_OUTSIDE_WINDOW for gap in open_gaps):
+        return ExitCode.INTEGRITY
+    return ExitCode.INCOMPLETE if any(gap.mendable for gap in open_gaps) else ExitCode.UNMENDABLE
+
+
+def settled_to(window: Window, gaps: Iterable[Gap]) -> int | None:
+    """Up to where a window is settled from its start on: stored, or its gaps accepted. None when its first
+    second is neither."""
+    first_s = min((gap.window.start_s for gap in gaps if gap.accepted is None), default=window.end_s)
+    return first_s if first_s > window.start_s else None
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job of one run. ``lines``, ``bytes_stored``, ``files`` and ``slices`` are what the manifest holds
-    for the asked window when the run ends; ``bytes_fetched`` and ``remote_tasks_created`` are what this run
-    did."""
+    """One job of one run, complete when every gap that is left was accepted. ``lines``, ``bytes_stored``,
+    ``files`` and ``slices`` are what the manifest holds for the asked window when the run ends;
+    ``bytes_fetched`` and ``remote_tasks_created`` are what this run did."""
 
     job: str
     exit: int
@@ -48,8 +71,8 @@ class JobReport:
 @dataclass(frozen=True, slots=True)
 class Report:
     """A whole run. ``requests`` counts every signed request by family, and file GETs as ``file``.
-    ``settled_to`` is the UTC second up to which every job is proven stored without a hole from the start of
-    its window; None when no job is."""
+    ``settled_to`` is the UTC second up to which every job is stored from the start of its window on without a
+    gap that nobody accepted; None when no job is."""
 
     exit: int
     complete: bool

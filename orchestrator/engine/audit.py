@@ -10,14 +10,14 @@ from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import Rules, transition
 from orchestrator.core.model import Evidence, Slice, SliceState
-from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.report import Gap
-from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, normalise, subtract
+from orchestrator.core.window import Window, WindowSet, intersect, normalise, subtract
 from orchestrator.engine.context import JobContext
 from orchestrator.engine.stages.divide import gather
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import ExitCode
-from orchestrator.ports.store import ManifestReader, ManifestWriter
+from orchestrator.ports.store import Acceptance, ManifestReader, ManifestWriter
 from orchestrator.ports.time import Clock
 
 __all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "verify"]
@@ -48,24 +48,27 @@ async def gaps_of(
     job: Job, manifest: ManifestReader, window: Window | None, jobs_path: str
 ) -> tuple[Gap, ...]:
     """Every part of ``window`` (the job's own when None) that is not proven stored, with its reason; oldest
-    first. Together with the coverage they are the window exactly."""
+    first. Together with the coverage they are the window exactly. ``jobs_path`` is what a shell is to be told
+    of the job file, quoted already."""
     asked = window or job.window
     if asked is None:
         return ()
     missing = subtract((asked,), await covered_of(job, manifest))
+    if not missing:
+        return ()
     gaps: list[Gap] = []
     explained: list[Window] = []
-    if missing:
-        async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
-            # Slices come by start; where two overlap, the earlier one's reason stands.
-            start_s = max(slice_.window.start_s, explained[-1].end_s if explained else 0)
-            if start_s >= slice_.window.end_s:
-                continue
-            explained.append(Window(start_s, slice_.window.end_s))
-            pieces = _within(missing, explained[-1])
-            gaps += [_gap(job, piece, slice_.logstream, slice_.reason, jobs_path) for piece in pieces]
-    rest = subtract(missing, explained)
-    gaps += [_gap(job, piece, "", Reason.NOT_EXPORTED, jobs_path) for piece in rest]
+    signed = await manifest.acceptances(job.name)
+    async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
+        # Slices come by start; where two overlap, the earlier one's reason stands.
+        start_s = max(slice_.window.start_s, explained[-1].end_s if explained else 0)
+        if start_s >= slice_.window.end_s:
+            continue
+        explained.append(Window(start_s, slice_.window.end_s))
+        for piece in _within(missing, explained[-1]):
+            gaps += _gaps(job, piece, slice_, signed, jobs_path)
+    for piece in subtract(missing, explained):
+        gaps += _gaps(job, piece, None, signed, jobs_path)
     return tuple(sorted(gaps, key=lambda gap: gap.window))
 
 
@@ -81,18 +84,45 @@ def _within(pieces: WindowSet, window: Window) -> list[Window]:
     return found
 
 
-def _gap(job: Job, window: Window, logstream: str, reason: str, jobs_path: str) -> Gap:
+def _gaps(
+    job: Job, piece: Window, slice_: Slice | None, signed: Sequence[Acceptance], jobs_path: str
+) -> list[Gap]:
+    """One piece of a failed slice, or of what was never tried, parted by what was accepted of it."""
+    reason = slice_.reason if slice_ is not None else Reason.NOT_EXPORTED
     text = describe_reason(reason)
-    mend = text.mend
-    for word, value in (
-        ("{jobs}", jobs_path),
-        ("{job}", job.name),
-        ("{from}", iso_utc(window.start_s)),
-        ("{to}", iso_utc(window.end_s)),
-    ):
-        mend = mend.replace(word, value)
-    stream = logstream or job.identity.logstream or "*"
-    return Gap(job.name, window, stream, reason, text.mendable, mend)
+    stream = (slice_.logstream if slice_ is not None else "") or job.identity.logstream or "*"
+    return [
+        Gap(
+            job=job.name,
+            window=window,
+            logstream=stream,
+            reason=reason,
+            mendable=text.mendable,
+            mend=mend_line(
+                reason,
+                jobs=jobs_path,
+                job=job.name,
+                window=window,
+                slice_id=slice_.id if slice_ is not None else "",
+                path=slice_.path if slice_ is not None else "",
+                accepted=accepted is not None,
+            ),
+            accepted=accepted,
+            advice="" if accepted is not None else text.advice,
+            slice=slice_.id if slice_ is not None else "",
+        )
+        for window, accepted in _parted(piece, signed)
+    ]
+
+
+def _parted(piece: Window, signed: Sequence[Acceptance]) -> list[tuple[Window, str | None]]:
+    """The piece cut where acceptances begin and end, each part with the latest word on it."""
+    parts: list[tuple[Window, str | None]] = []
+    rest: WindowSet = (piece,)
+    for acceptance in sorted(signed, key=lambda item: item.at, reverse=True):
+        parts += [(part, acceptance.reason) for part in intersect(rest, (acceptance.window,))]
+        rest = subtract(rest, (acceptance.window,))
+    return parts + [(part, None) for part in rest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,15 @@ class Resolver:
             if status.uuid not in known
         )
 
+    async def named(self, prefix: str, since_at: float) -> dict[str, RemoteTaskStatus]:
+        """Every remote task in the list whose name begins with ``prefix``, made since ``since_at`` (our
+        clock): what two walks show together. Raises ServiceError, CredentialsError."""
+        seen: dict[str, RemoteTaskStatus] = {}
+        async with self._quiet:
+            for _ in range(2):
+                seen |= await self._walk("", since_at + self._tasks.server_offset_s - REACH_BACK_S)
+        return {uuid: status for uuid, status in seen.items() if status.name.startswith(prefix)}
+
     async def delete(self, uuid: str) -> None:
         """Delete one remote task of ours, never while a walk is counting pages."""
         async with self._quiet:

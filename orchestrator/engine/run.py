@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.core.job import Job
 from orchestrator.core.model import Fault, Slice
-from orchestrator.core.report import JobReport, Report
+from orchestrator.core.report import Gap, JobReport, Report, exit_of_gaps, settled_to
 from orchestrator.core.window import Window, WindowSet
-from orchestrator.engine.audit import covered_of, gaps_of
+from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.driver import Driver, Stray
@@ -29,12 +30,12 @@ from orchestrator.engine.takeup import (
 )
 from orchestrator.errors import ExitCode, OrchestratorError, UsageError
 
-__all__ = ["run"]
+__all__ = ["exit_of_fault", "run"]
 
 
 async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> Report:
     """Run all jobs together until each asked window is covered or nothing more can be done for it in this
-    run.
+    run. ``jobs_path`` is what a shell is to be told of the job file, for the commands in the report.
 
     Never raises for what the service or the disk did: the report says it, per job and as a whole. A defect of
     ours is raised. Setting ``room.stop`` drains: the report then tells how far it came. Cancelling drains
@@ -69,10 +70,12 @@ async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> 
         await _report(c, room, desks.get(c.job.name), refused.get(c.job.name), fault, jobs_path)
         for c in contexts
     ]
-    exit_code = ExitCode.worst([r.exit for r in reports] + ([_exit_of(fault)] if fault else []))
-    settled = (
-        [await _settled_to(c, room) for c in contexts] if fault is None or fault.code == "disk_full" else []
-    )
+    exit_code = ExitCode.worst([r.exit for r in reports] + ([exit_of_fault(fault)] if fault else []))
+    settled = [
+        _settled_to(context.job, report)
+        for context, report in zip(contexts, reports, strict=True)
+        if fault is None or fault.code == "disk_full"
+    ]
     known = [at for at in settled if at is not None]
     return Report(
         exit=exit_code,
@@ -186,16 +189,15 @@ async def _report(
         totals = await room.manifest.totals(job.name, job.window)
     except OrchestratorError as unreadable:
         lost = fault or fault_of(unreadable)
-        return JobReport(job.name, _exit_of(lost), job.window, complete=False, error=lost)
+        return JobReport(job.name, exit_of_fault(lost), job.window, complete=False, error=lost)
+    exit_code = _job_exit(gaps, error=error, fault=fault, room=room)
     to_s = job.to_s if job.to_s is not None else job.due_until_s
     not_due = (Window(job.due_until_s, to_s),) if to_s > job.due_until_s else ()
     return JobReport(
         job=job.name,
-        exit=_job_exit(
-            gaps_reasons=[(g.reason, g.mendable) for g in gaps], error=error, fault=fault, room=room
-        ),
+        exit=exit_code,
         window=job.window,
-        complete=not gaps,
+        complete=exit_code == ExitCode.COMPLETE,
         lines=totals.lines,
         bytes_fetched=desk.fetched_bytes if desk else 0,
         bytes_stored=totals.stored_bytes,
@@ -208,23 +210,31 @@ async def _report(
     )
 
 
-def _job_exit(
-    *, gaps_reasons: list[tuple[str, bool]], error: Fault | None, fault: Fault | None, room: Room
-) -> int:
-    if not gaps_reasons:
-        return ExitCode.COMPLETE
+def _settled_to(job: Job, report: JobReport) -> int | None:
+    if report.window is None:
+        return job.due_until_s
+    told = report.complete or (report.gaps and report.exit != ExitCode.USAGE)
+    return settled_to(report.window, report.gaps) if told else None
+
+
+def _job_exit(gaps: Sequence[Gap], *, error: Fault | None, fault: Fault | None, room: Room) -> int:
+    found = exit_of_gaps(gaps)
+    if error is not None and exit_of_fault(error) == ExitCode.USAGE:
+        return (
+            ExitCode.USAGE
+        )  # another job under this name: what the manifest holds is not what was asked for
+    if found == ExitCode.COMPLETE:
+        return found
     if fault is not None:
-        return _exit_of(fault)
+        return exit_of_fault(fault)
     if error is not None:
-        return _exit_of(error)
+        return exit_of_fault(error)
     if room.stop.is_set():
         return ExitCode.INTERRUPTED if room.stop.interrupted else ExitCode.INCOMPLETE
-    if any(reason == "rows outside window" for reason, _ in gaps_reasons):
-        return ExitCode.INTEGRITY
-    return ExitCode.INCOMPLETE if any(mendable for _, mendable in gaps_reasons) else ExitCode.UNMENDABLE
+    return found
 
 
-def _exit_of(fault: Fault) -> int:
+def exit_of_fault(fault: Fault) -> int:
     """The exit code of the error class a fault came from."""
     return _EXITS.get(fault.code, ExitCode.INCOMPLETE)
 
@@ -234,14 +244,3 @@ def _every_class(root: type[OrchestratorError]) -> list[type[OrchestratorError]]
 
 
 _EXITS: dict[str, int] = {error.code: int(error.exit_code) for error in _every_class(OrchestratorError)}
-
-
-async def _settled_to(context: JobContext, room: Room) -> int | None:
-    """Up to where the job is proven stored without a hole, from the start of its window."""
-    window = context.job.window
-    if window is None:
-        return context.job.due_until_s
-    for covered in await covered_of(context.job, room.manifest):
-        if covered.start_s <= window.start_s < covered.end_s:
-            return min(covered.end_s, window.end_s)
-    return None

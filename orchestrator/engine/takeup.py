@@ -13,7 +13,7 @@ from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.submitting import limit_of
 from orchestrator.core.walk import Doubt
-from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, subtract
+from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.stages.divide import gather
@@ -71,7 +71,7 @@ async def check_identity(job: Job, manifest: ManifestReader) -> None:
     ]
     raise UsageError(
         f"job {job.name} is not the job this manifest holds under that name ({'; '.join(changed)})",
-        hint="give the job a new name, or use another manifest",
+        hint=f"give the job a new name, or let the old one go with `orchestrator forget --job {job.name}`",
     )
 
 
@@ -116,7 +116,7 @@ async def _first_contact(context: JobContext, room: Room) -> LogStore:
 
 async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Leftovers:
     """Unfinished slices that meet the window go on whole; others are let go. What failed before gets a new
-    budget, unless another run cannot mend it."""
+    budget, unless another run cannot mend it or all of the gap was accepted."""
     events: list[tuple[Slice, ev.Event]] = []
     taken: list[Window] = []
     for slice_ in await manifest.live(job.name):
@@ -131,8 +131,11 @@ async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Lefto
                 events += [(slice_, ev.Dropped(slice_.id))]
     events += [(s, ev.Resumed(s.id)) for s in await manifest.waited(job.name) if s.window.meets(window)]
     taken += await manifest.unfinished(job.name, window)
+    signed = normalise(item.window for item in await manifest.acceptances(job.name))
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
         taken += [slice_.window]
+        if signed and not subtract(subtract((slice_.window,), signed), await covered_of(job, manifest)):
+            continue
         if describe_reason(slice_.reason).mendable or _may_go_on(job, slice_):
             events.append((slice_, ev.Resumed(slice_.id)))
     missing = subtract((window,), await covered_of(job, manifest))

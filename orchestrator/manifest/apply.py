@@ -188,13 +188,15 @@ def forgettable(connection: sqlite3.Connection, job: str, window: Window | None)
     """What ``forget`` would drop; writes nothing."""
     row = connection.execute(sql("job_key"), {"job": job}).fetchone()
     if row is None:
-        return Forgotten(0, 0, (), 0)
+        return Forgotten(0, (), (), 0)
     dropping = _dropping(connection, row[0], window or EVER)
     lost = [part for _, parts in _covered_within(connection, job, row[0], dropping.windows) for part in parts]
     tasks = [connection.execute(sql("tasks_ever"), {"id": id_}).fetchall() for id_ in dropping.unfinished]
     return Forgotten(
         slices=len(dropping.slices),
-        files=sum(row["state"] == SliceState.DONE and row["path"] != "" for row in dropping.slices),
+        paths=tuple(
+            row["path"] for row in dropping.slices if row["state"] == SliceState.DONE and row["path"]
+        ),
         uncovered=normalise(lost),
         let_go=sum(bool(task["uuid"]) and not task["deleted"] for group in tasks for task in group),
     )

@@ -66,10 +66,11 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What ``forget`` drops, or would drop. ``let_go`` are remote tasks that are surplus from now on."""
+    """What ``forget`` drops, or would drop. ``paths`` are the stored files, which stay; ``let_go`` counts the
+    remote tasks that are surplus from then on."""
 
     slices: int
-    files: int
+    paths: tuple[str, ...]
     uncovered: WindowSet
     let_go: int
 
@@ -230,6 +231,10 @@ class ManifestReader(Protocol):
 
     async def tasks_ever(self, slice_id: str) -> tuple[RemoteTask, ...]:
         """Every remote task a slice ever had, by number; those from before it was forgotten too."""
+        ...
+
+    async def tasks_of_uuid(self, uuid: str) -> tuple[RemoteTask, ...]:
+        """Rows with this uuid, those of forgotten slices too: is this remote task ours?"""
         ...
 
     async def tasks_of_number(self, number: int) -> tuple[RemoteTask, ...]:

@@ -25,6 +25,9 @@ COMMANDS = [
     "manifest",
     "story",
     "verify",
+    "accept",
+    "forget",
+    "clean",
     "emulate",
 ]
 GROUP = typer.main.get_command(app)

@@ -1,0 +1,273 @@
+"""What may a person decide about the ledger: sign a gap off, forget what is stored, clean up, export anew?
+
+Everything that writes holds the manifest's lock; nothing here makes a manifest where there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.app.reading import manifest_to_read
+from orchestrator.app.selection import asked_window, zone_of
+from orchestrator.core.complaint import nearest
+from orchestrator.core.job import Job, JobFile
+from orchestrator.core.reasons import Reason
+from orchestrator.core.report import Gap
+from orchestrator.core.window import Window, WindowSet, intersect, subtract
+from orchestrator.errors import ExitCode, StorageError, UsageError
+from orchestrator.ports.store import Forgotten, ManifestReader, ManifestWriter
+
+if TYPE_CHECKING:
+    from orchestrator.app.wiring import Outside
+    from orchestrator.core.model import Fault
+    from orchestrator.engine.clean import Deletion
+
+__all__ = [
+    "Cleaned",
+    "Forgetting",
+    "SignedOff",
+    "StaleFile",
+    "accept",
+    "clean",
+    "forget",
+    "forgetting",
+    "user_name",
+    "writing",
+]
+
+
+def user_name() -> str:
+    """Who runs this process, as the ledger shows it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
+@asynccontextmanager
+async def writing(
+    path: str, outside: Outside, *, wait_s: float = 0.0
+) -> AsyncIterator[ManifestWriter | None]:
+    """The manifest with its lock held; None when there is none yet, and then none is made. Raises
+    ManifestLocked, StorageError."""
+    from orchestrator.manifest.lock import ManifestLock
+    from orchestrator.manifest.store import open_writer
+
+    if not _exists(path):
+        yield None
+        return
+    now = outside.clock.now
+    async with (
+        ManifestLock(path, now=now).holding(wait_s),
+        open_writer(path, now=now, new_id=lambda: outside.rng.token_hex(8)) as manifest,
+    ):
+        yield manifest
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+# --- accept ---
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOff:
+    """What ``accept`` did: the gaps that are signed off now, and the parts of the asked window that were
+    none, each with the reason why."""
+
+    gaps: tuple[Gap, ...]
+    not_gaps: tuple[tuple[Window, str], ...]
+    complete: bool
+
+
+async def accept(
+    job_file: JobFile, outside: Outside, *, from_: str, to: str, reason: str, jobs_words: str, wait_s: float
+) -> SignedOff:
+    """Sign off every gap of the one job of ``job_file`` between ``from_`` and ``to``. Only what was tried and
+    failed is a gap; the rest is told. Raises UsageError when there is no gap at all."""
+    from orchestrator.engine.audit import gaps_of
+
+    (job,) = job_file.jobs
+    if not reason.strip():
+        raise UsageError("an acceptance needs its reason", hint="--reason 'why the gap may stay'")
+    asked = asked_window(job, from_, to, outside.clock.now())
+    async with writing(job_file.manifest, outside, wait_s=wait_s) as manifest:
+        if manifest is None:
+            raise _no_gap(job, asked, [(asked, "never tried")], jobs_words)
+        inside = intersect((asked,), (job.window,) if job.window else ())
+        found = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+        real = [gap for gap in found if gap.slice and gap.reason != Reason.NOT_EXPORTED]
+        other = _not_gaps(job, asked, inside, found, real)
+        if not real:
+            raise _no_gap(job, asked, other, jobs_words)
+        now = outside.clock.now()
+        for gap in real:
+            await manifest.accept(job.name, gap.window, reason.strip(), user_name(), now)
+        signed = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+    return SignedOff(
+        tuple(gap for gap in signed if gap.accepted is not None),
+        tuple(other),
+        complete=all(gap.accepted is not None for gap in signed),
+    )
+
+
+def _not_gaps(
+    job: Job, asked: Window, inside: WindowSet, found: Sequence[Gap], real: Sequence[Gap]
+) -> list[tuple[Window, str]]:
+    parts = [(part, "stored") for part in subtract(inside, (gap.window for gap in found))]
+    parts += [(gap.window, "never tried") for gap in found if gap not in real]
+    for part in subtract((asked,), inside):
+        late = part.start_s >= job.due_until_s
+        parts.append((part, "not due" if late else "outside of the job's window"))
+    return sorted(parts)
+
+
+def _no_gap(job: Job, asked: Window, parts: Sequence[tuple[Window, str]], jobs_words: str) -> UsageError:
+    said = ", ".join(f"{window!r} is {why}" for window, why in parts[:5])
+    more = f", and {len(parts) - 5} more parts" if len(parts) > 5 else ""
+    return UsageError(
+        f"job {job.name} has no gap to accept in {asked!r}: {said}{more}",
+        hint=f"`orchestrator gaps {jobs_words}` lists the gaps; what was never tried is for `run`",
+    )
+
+
+# --- forget ---
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What ``forget`` is about: ``window`` None means the whole job, its identity included."""
+
+    job: str
+    timezone: str
+    window: Window | None
+    dropped: Forgotten
+
+
+async def forgetting(job_file: JobFile, outside: Outside, *, job: str, from_: str, to: str) -> Forgetting:
+    """What ``forget`` would drop, read from the manifest alone; also of a job that has left the job file.
+    Raises UsageError for a name that neither knows."""
+    known = next((item for item in job_file.jobs if item.name == job), None)
+    async with manifest_to_read(job_file.manifest) as manifest:
+        stored = await manifest.jobs()
+        if known is None and job not in stored:
+            names = sorted({*stored, *(item.name for item in job_file.jobs)})
+            guess = nearest(job, names)
+            hint = f"did you mean {guess}?" if guess else f"known are: {', '.join(names)}"
+            raise UsageError(f"{job_file.manifest}: no job is called {job}", hint=hint)
+        window = None
+        if from_ or to:
+            if not (from_ and to):
+                raise UsageError("--from and --to go together", hint="leave both out to forget the whole job")
+            zone = zone_of(known.timezone if known else "UTC")
+            window = asked_window(known, from_, to, outside.clock.now(), zone=zone)
+        dropped = await manifest.forgettable(job, window)
+    return Forgetting(job, known.timezone if known else "UTC", window, dropped)
+
+
+async def forget(job_file: JobFile, outside: Outside, plan: Forgetting, *, wait_s: float) -> Forgetting:
+    """Drop it; the files stay. Says what really was dropped, which a run in between may have changed."""
+    async with writing(job_file.manifest, outside, wait_s=wait_s) as manifest:
+        if manifest is None:
+            return plan
+        dropped = await manifest.forgettable(plan.job, plan.window)
+        await manifest.forget(plan.job, plan.window, outside.clock.now())
+    return Forgetting(plan.job, plan.timezone, plan.window, dropped)
+
+
+# --- clean ---
+
+
+@dataclass(frozen=True, slots=True)
+class StaleFile:
+    """A staging file that no slice needs; ``problem`` is "" when it is gone, or would go."""
+
+    path: str
+    size_bytes: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What ``clean`` deleted, or with a dry run would delete. ``faults`` say what could not be looked at."""
+
+    exit: int
+    remote_tasks: tuple[Deletion, ...]
+    files: tuple[StaleFile, ...]
+    faults: tuple[Fault, ...]
+
+
+async def clean(job_file: JobFile, outside: Outside, *, dry_run: bool, wait_s: float) -> Cleaned:
+    """Delete surplus remote tasks and stale staging files. A dry run takes no lock and changes nothing.
+    Raises ManifestLocked, StorageError, CredentialsError."""
+    from orchestrator.app.wiring import furnished
+    from orchestrator.engine.clean import Deletion, delete_surplus, find_surplus, wanted_staging
+    from orchestrator.engine.run import exit_of_fault
+
+    if not _exists(job_file.manifest):
+        return Cleaned(ExitCode.COMPLETE, (), (), ())
+    async with AsyncExitStack() as cleanup:
+        if dry_run:
+            manifest: ManifestReader = await cleanup.enter_async_context(manifest_to_read(job_file.manifest))
+        else:
+            opened = writing(job_file.manifest, outside, wait_s=wait_s)
+            writer = await cleanup.enter_async_context(opened)
+            if writer is None:
+                return Cleaned(ExitCode.COMPLETE, (), (), ())
+            manifest = writer
+        house = await cleanup.enter_async_context(furnished(job_file, _as_writer(manifest), outside))
+        found = await find_surplus(house.contexts, manifest, house.room)
+        if dry_run:
+            deletions = tuple(Deletion(item) for item in found.surplus)
+        else:
+            deletions = await delete_surplus(found.surplus, house.room)
+        keep = await wanted_staging(manifest)
+        files = await asyncio.to_thread(_stale_files, job_file, manifest.manifest_id, keep, dry_run)
+    codes = [int(item.exit) for item in deletions] + [exit_of_fault(fault) for fault in found.faults]
+    codes += [int(ExitCode.STORAGE) for file in files if file.problem]
+    return Cleaned(ExitCode.worst(codes), deletions, files, found.faults)
+
+
+def _as_writer(manifest: ManifestReader) -> ManifestWriter:
+    """A dry run is given the house too, and commits nothing."""
+    from typing import cast
+
+    return cast("ManifestWriter", manifest)
+
+
+def _stale_files(job_file: JobFile, manifest_id: str, keep: set[str], dry_run: bool) -> tuple[StaleFile, ...]:
+    """Files of other manifests in the same place are not ours to judge."""
+    from orchestrator.dataplane.destination import stale_staging
+
+    folders = dict.fromkeys(job.destination.url for job in job_file.jobs if job.destination is not None)
+    found: list[StaleFile] = []
+    for folder in folders:
+        try:
+            paths = stale_staging(folder, keep)
+        except StorageError as error:
+            found.append(StaleFile(folder, 0, str(error)))
+            continue
+        ours = (Path(path) for path in paths)
+        found += [_removed(path, dry_run) for path in ours if path.name.startswith(f"o-{manifest_id}-")]
+    return tuple(found)
+
+
+def _removed(path: Path, dry_run: bool) -> StaleFile:
+    size_bytes, problem = 0, ""
+    try:
+        size_bytes = path.lstat().st_size
+        if not dry_run:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problem = error.strerror or str(error)
+    return StaleFile(str(path), size_bytes, problem)
