@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -63,16 +64,16 @@ def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> 
     if end != greatest.end():
         return None
     ends = _QUOTED_END if least.group(1).endswith(b'"') else _BARE_END
-    times = b"\n".join([line[start : end + 1] for line in lines]).translate(ends)
+    times = b"\n".join(map(itemgetter(slice(start, end + 1)), lines)).translate(ends) + b"\n"
     digits = b"0" * (end - start)
-    if times not in (b"\n".join([digits + b","] * len(lines)), b"\n".join([digits] * len(lines))):
+    if times not in ((digits + b",\n") * len(lines), (digits + b"\n") * len(lines)):
         return None
     inside = window.start_s <= int(least.group(2)) and int(greatest.group(2)) < window.end_s
     return len(lines) if inside else None
 
 
 def _alike(ends: bytes) -> bytes:
-    """A table for ``translate``: digits become 0, ``ends`` commas, a newline stays, all else is none of these."""
+    """A table for ``translate``: digits become 0, ``ends`` commas, a newline stays, all else is neither."""
     return bytes(
         48 if chr(byte) in "0123456789" else 44 if byte in ends else 10 if byte == 10 else 120
         for byte in range(256)
@@ -94,11 +95,9 @@ class _Seconds(dict[bytes, int | None]):
         return second
 
 
-_EPOCH: Final = (
-    rb'(?:"([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+"'
-    rb"|([1-9]\d{9})(?:\d{3}){0,3}+(?=[\s,}])|([1-9]\d{9})(?:\d{3})?+\.\d{1,3}(?=[\s,}]))"
-)
+_NUMBER: Final = rb"([1-9]\d{9})(?:(?:\d{3}){0,3}+|(?:\d{3})?+\.\d{1,3})(?=[\s,}])"
 """Longer fractions of a number are left to the parser, which rounds them as a float is rounded."""
+_DIGITS: Final = rb'"([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+"'
 _ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?+(Z|[+-]\d\d:\d\d)?+"'
 _REST_OF_LINE: Final = rb"[^\n]*+\n"
 
@@ -119,23 +118,23 @@ class JsonDater(Dater):
         key = re.escape(self._key)
         before = key + rb"\s*+:\s*+"
         walk = rb"^[ \t]*+\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
-        # What follows a backslash is not the beginning of a name, but of a quote inside a longer one.
-        self._flat = [re.compile(rb"(?<!\\)" + before + value + _REST_OF_LINE) for value in (_EPOCH, _ISO)]
-        self._walked = [
-            re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in (_EPOCH, _ISO)
-        ]
+        # What follows a backslash is not the beginning of a name, but a quote inside a longer one. It is
+        # looked at behind the name only, so that the search goes from name to name.
+        flat = key + rb"(?<!\\" + key + rb")\s*+:\s*+"
+        forms = (_NUMBER, _DIGITS, _ISO)
+        self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
+        self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
         self._leading = re.compile(rb"(\{\s*+" + before + rb'"?+)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
-        if region.count(self._key) != region.count(b"\n"):
-            return None
-        return _count_inside(region, self._leading, window)
+        count = _count_inside(region, self._leading, window)
+        return count if count is not None and region.count(self._key) == count else None
 
     def seconds(self, region: bytes) -> list[int | None]:
         lines = region.count(b"\n")
-        patterns = []
+        patterns: list[re.Pattern[bytes]] = []
         if region.count(self._key) == lines:
             begun = region.count(b"\n{") + region.startswith(b"{")
             patterns = self._flat if region.count(b"{") == lines == begun else self._walked
@@ -143,7 +142,8 @@ class JsonDater(Dater):
             found = pattern.findall(region)
             if len(found) == lines:
                 if pattern is not patterns[0]:
-                    patterns.reverse()
+                    patterns.remove(pattern)
+                    patterns.insert(0, pattern)
                 texts = map(b"".join, found) if pattern.groups > 1 else found
                 return list(map(self._seen.__getitem__, texts))
         return [self._second(row) for row in split_rows(region, Shape.JSON_LINES)]

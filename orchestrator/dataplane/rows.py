@@ -41,7 +41,9 @@ class _Cutter(Protocol):
 
     def feed(self, plain: bytes) -> bytes: ...
 
-    def finish(self) -> bytes: ...
+    def finish(self) -> tuple[bytes, bool]:
+        """The rows left over, and whether the last of them had no newline of its own."""
+        ...
 
 
 class RowStream:
@@ -87,8 +89,8 @@ class RowStream:
             if self._cutter is not None and plain:
                 region = self._cutter.feed(plain)
         if self._cutter is not None:
-            last = self._cutter.finish()
-            self.unterminated = self.unterminated or (bool(last) and self.shape is not Shape.JSON_ARRAY)
+            last, unterminated = self._cutter.finish()
+            self.unterminated = self.unterminated or unterminated
             region = self._without_header(region + last)
         self._head, self._head_bytes, self._cutter, self._header_due = [], 0, None, True
         return region
@@ -102,7 +104,7 @@ class RowStream:
             self.bom = self.bom or bom
             if self._head_bytes < HEAD_BYTES:
                 return b""
-        shape = shape_of(head)
+        shape = shape_of(head[:HEAD_BYTES])  # and no more, so that it does not matter where blocks end
         if self._first_shape is None:
             self._first_shape, self.shape, self.bom = shape, shape, bom
         elif shape is not self._first_shape:
@@ -151,14 +153,14 @@ class _Lines:
             self._rest_bytes += len(rest)
             _refuse_endless(self._rest_bytes)
 
-    def finish(self) -> bytes:
+    def finish(self) -> tuple[bytes, bool]:
         last = b"".join(self._rest)
         self._rest, self._rest_bytes = [], 0
         if not last.strip():
-            return b""
+            return b"", False
         if last.lstrip().startswith(b"{") and not last.rstrip().endswith(b"}"):
             raise BrokenBody("the file ends inside a row")
-        return last + b"\n"
+        return last + b"\n", True
 
 
 class _CsvRows:
@@ -186,15 +188,17 @@ class _CsvRows:
         self._next_try = 2 * len(self._rest) if len(self._rest) > len(plain) else 0
         return region
 
-    def finish(self) -> bytes:
+    def finish(self) -> tuple[bytes, bool]:
+        self._next_try = 0
+        region = self.feed(b"") if self._rest else b""
         last, self._rest = self._rest, b""
-        if not last.strip(b"\r\n"):
-            return b""
+        if last in (b"", b"\r"):  # the blank line of split_rows, less its newline
+            return region, False
         last += b"\n"
         match = CSV_ROWS.match(last)
         if match is None or match.end() != len(last):
             raise BrokenBody("the file ends inside quotes")
-        return last
+        return region + last, True
 
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -206,7 +210,8 @@ class _Elements:
     and bytes that are not UTF-8 pass through."""
 
     def __init__(self) -> None:
-        self._decode = json.JSONDecoder(strict=False).raw_decode
+        # Only where an element ends matters: a number of any length is one, which int() would refuse.
+        self._decode = json.JSONDecoder(strict=False, parse_int=float).raw_decode
         self._rest = b""
         self._next_try = 0
         self._state = "before"
@@ -261,12 +266,12 @@ class _Elements:
         # A number or word at the very end of a block may go on in the next one.
         return end if end < len(text) else None
 
-    def finish(self) -> bytes:
+    def finish(self) -> tuple[bytes, bool]:
         self._next_try = 0
         region = self.feed(b" ") if self._rest else b""
         if self._state != "after":
             raise BrokenBody("a JSON array is damaged or ends early")
-        return region
+        return region, False
 
 
 _CUTTERS: Final[Mapping[Shape, Callable[[], _Cutter]]] = {

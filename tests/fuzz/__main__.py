@@ -55,7 +55,7 @@ def _shoot(name: str, inputs: int, seed: int) -> dict[str, Any]:
             min(left, ROUND),
             database=None,
             derandomize=False,
-            phases=(Phase.explicit, Phase.generate, Phase.shrink),
+            phases=(Phase.generate, Phase.shrink),
         )
         try:
             seeded(seed + number)(shot)()

@@ -7,22 +7,24 @@ runs targets with many inputs and prints a table."""
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
 
 __all__ = ["LONGEST_S", "TARGETS", "Target", "aimed", "finding", "outcome"]
 
 LONGEST_S = 2.0
 """Processor time one input may take. What is healthy takes a thousandth of it."""
-SUITE_INPUTS = 60
+SUITE_INPUTS = 200
+BUNDLE = 6
+"""Inputs that hypothesis draws at once, on average."""
 FRAMES = 900
 """Of Python's thousand, some are taken where a reader is called."""
 INPUTS = int(os.environ.get("FUZZ_INPUTS") or 0)
@@ -43,25 +45,44 @@ TARGETS: dict[str, Target] = {}
 
 
 def aimed(
-    name: str, /, *, suite: int = SUITE_INPUTS, longest_s: float = LONGEST_S, **strategies: Any
+    name: str,
+    /,
+    *,
+    suite: int = SUITE_INPUTS,
+    longest_s: float = LONGEST_S,
+    also: Sequence[dict[str, Any]] = (),
+    **strategies: Any,
 ) -> Callable[[Callable[..., None]], Callable[[], None]]:
-    """A property as a target called ``name``; ``suite`` inputs in the test suite."""
+    """A property as a target called ``name``; ``suite`` inputs in the test suite, and always those of
+    ``also``.
+
+    Hypothesis draws a few inputs at once, because beginning with one costs it more than drawing it; a finding
+    shrinks to a single one."""
 
     def aim(check: Callable[..., None]) -> Callable[[], None]:
-        @functools.wraps(check)
-        def counted(**drawn: Any) -> None:
-            TARGETS[name].inputs += 1
-            with _frames_of_a_program():
-                began = time.thread_time()
-                check(**drawn)
-                spent_s = time.thread_time() - began
-            assert spent_s <= longest_s, f"one input took {spent_s:.1f} s of processor time"
+        def shot(inputs: list[dict[str, Any]]) -> None:
+            for drawn in inputs:
+                TARGETS[name].inputs += 1
+                with _frames_of_a_program():
+                    began = time.thread_time()
+                    check(**drawn)
+                    spent_s = time.thread_time() - began
+                assert spent_s <= longest_s, f"one input took {spent_s:.1f} s of processor time"
+
+        shot.__name__, shot.__doc__, shot.__module__ = check.__name__, check.__doc__, check.__module__
+        bundles = st.lists(st.fixed_dictionaries(strategies), min_size=1, max_size=4 * BUNDLE)
 
         def armed(inputs: int, **chosen: Any) -> Callable[[], None]:
             calm = settings(
-                max_examples=inputs, deadline=None, suppress_health_check=list(HealthCheck), **chosen
+                max_examples=max(inputs // BUNDLE, 1),
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                **chosen,
             )
-            return calm(given(**strategies)(counted))
+            test = calm(given(inputs=bundles)(shot))
+            for one in also:
+                test = example(inputs=[one])(test)
+            return test
 
         if name in TARGETS and TARGETS[name].place != check.__module__:
             raise ValueError(f"two targets are called {name}")

@@ -13,6 +13,11 @@ from orchestrator import settings
 from orchestrator.app.library import JobFile
 from orchestrator.core.complaint import shown
 from orchestrator.core.jobfile_strings import substitute
+from orchestrator.core.window import Window
+from orchestrator.dataplane import rows as rows_module
+from orchestrator.dataplane.dating import CsvDater, JsonDater
+from orchestrator.dataplane.rows import RowStream, split_rows
+from orchestrator.dataplane.sniff import Shape
 from orchestrator.errors import JobFileError, Refused
 from orchestrator.remote.refusals import checked
 from orchestrator.remote.wire import Answer, moment_of
@@ -129,3 +134,87 @@ def test_a_thousand_complaints_or_jobs_take_no_time(tmp_path: Path) -> None:
     found = JobFile.from_dict(tables, folder=os.fspath(tmp_path), environment={}, now_s=1.8e9)
     assert len(found.jobs) == 3000
     assert time.thread_time() - began < 10
+
+
+# --- rows and their times ---
+
+
+def rows_of(*blocks: bytes) -> tuple[RowStream, bytes]:
+    stream = RowStream(Shape.JSON_LINES)
+    return stream, b"".join([*(stream.feed(block) for block in blocks), stream.finish()])
+
+
+def test_a_number_of_any_length_is_an_element() -> None:
+    """A JSON array may hold numbers longer than Python reads."""
+    long = b'{"n":%s}' % (b"9" * 5000)
+    assert rows_of(b"[" + long + b",1]")[1] == long + b"\n1\n"
+
+
+def test_the_last_row_gets_no_second_newline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CSV file whose last newline comes in a block of its own ends with one newline, and is not
+    unterminated."""
+    monkeypatch.setattr(rows_module, "HEAD_BYTES", 8)
+    stream, rows = rows_of(b"12345678", b"", b"\n")
+    assert rows == b"12345678\n"
+    assert not stream.unterminated
+    assert rows_of(b"@raw\n", b"a")[0].unterminated
+
+
+def test_a_lone_carriage_return_is_a_row_with_and_without_newline() -> None:
+    """Only an empty line is no row, whether or not the file ends with a newline."""
+    assert rows_of(b"@raw\n\r\r")[1] == rows_of(b"@raw\n\r\r\n")[1] == b"\r\r\n"
+    assert split_rows(rows_of(b"@raw\na\n\r")[1], Shape.CSV) == [b"a\n"]
+
+
+def test_the_shape_does_not_depend_on_the_first_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the bytes that are looked at decides nothing, however much of it came at once."""
+    monkeypatch.setattr(rows_module, "HEAD_BYTES", 8)
+    body = b"[ \n        {}]"
+    assert rows_of(body)[1] == rows_of(body[:8], body[8:])[1] == b"{}\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "second"),
+    [
+        (b'{"@timestamp":1768348800000,"@timestamp":1768348801000}', 1_768_348_801),
+        (b'{"a\\"@timestamp":1768348800000}', None),
+        (b'{"a\\"@timestamp":1768348800000,"@timestamp":1768348801000}', 1_768_348_801),
+        (b'{"@timestamp":"1768348800 "}', 1_768_348_800),
+        (b'{"@timestamp":"1768348800 x"}', None),
+        (b'{"@timestamp":1768348800123.9999999}', 1_768_348_800),
+        (b'{"@timestamp":1768348800000,"n":%s,"x":"\xff"}' % (b"9" * 5000), 1_768_348_800),
+        (b'{"n":{"@timestamp":5,"n":%s},"@timestamp":1768348800000}' % (b"9" * 5000), 1_768_348_800),
+    ],
+)
+def test_a_row_has_the_time_its_json_says(row: bytes, second: int | None) -> None:
+    """Equal keys, keys with quotes in them, times with something behind them: alone or among others, all the
+    same."""
+    usual = b'{"@timestamp":1768348805000}'
+    dater = JsonDater("@timestamp")
+    assert dater.seconds(row + b"\n") == [second]
+    assert dater.seconds(b"\n".join([usual, row, usual]) + b"\n")[1] == second
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        b'{"@timestamp":17683488001}',
+        b'{"@timestamp":1768348800001x}',
+        b'{"@timestamp":17683488:0000}',
+        b'{"@timestamp":1768348800001,"@timestamp":1}',
+    ],
+)
+def test_rows_between_the_least_and_the_greatest_are_looked_at(between: bytes) -> None:
+    """A block is not taken to lie inside a window by its ends alone."""
+    dater, window = JsonDater("@timestamp"), Window(1_768_348_800, 1_768_348_803)
+    ends = [b'{"@timestamp":1768348800000}', b'{"@timestamp":1768348802000}']
+    assert dater.all_inside(b"\n".join([*ends, ends[0]]) + b"\n", window) == 3
+    assert dater.all_inside(b"\n".join([ends[0], between, ends[1]]) + b"\n", window) is None
+
+
+def test_cells_between_the_least_and_the_greatest_are_looked_at() -> None:
+    """The same holds for CSV, also where the time is a row's only cell."""
+    dater, window = CsvDater(0), Window(1_768_348_800, 1_768_348_803)
+    assert dater.all_inside(b"1768348800000\n1768348802000\n", window) == 2
+    assert dater.all_inside(b"1768348800000,a\r\n1768348802000,\r\n", window) == 2
+    assert dater.all_inside(b"1768348800000\n17683488001\n1768348802000\n", window) is None
