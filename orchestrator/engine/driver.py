@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
@@ -21,20 +21,21 @@ from orchestrator.core.model import (
     LIVE_STATES,
     OUTSTANDING_STATES,
     Fault,
-    RemoteTask,
     Slice,
     SliceState,
     remote_name,
 )
+from orchestrator.core.submitting import CREATE_SIGNATURE_S
+from orchestrator.engine.arrivals import Deleted, PlannedBatch, Stray
 from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
-from orchestrator.engine.errands import Deleted, Errands
+from orchestrator.engine.errands import Errands
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["Driver", "Stray"]
+__all__ = ["Driver"]
 
 BATCH = 256
 CREATES_GRACE_S = 10.0
@@ -42,23 +43,8 @@ CREATES_GRACE_S = 10.0
 HOPELESS_AFTER = 2
 """Lonely refusals in unknown words after which a job is taken to be refused and not throttled."""
 LONGEST_NAP_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedBatch:
-    """New slices, planned, proven empty or ruled out, and a job to remember with them; ``committed`` is set
-    once they are on disk."""
-
-    slices: tuple[Slice, ...]
-    committed: asyncio.Event
-    job: Job | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """A remote task of ours that nothing is waiting for."""
-
-    task: RemoteTask
+NEVER_SENT = Fault("unreachable", "the run ended before this create was sent", "retry")
+NO_REPLY = Fault("create_uncertain", "the run ended before the service replied", "look")
 
 
 Item = ev.Event | PlannedBatch | Deleted | Stray
@@ -316,6 +302,10 @@ class Driver:
                     begun.append(order)
         if not self._draining():
             self._errands.carry_out(begun)
+            return
+        for order in begun:
+            if isinstance(order, ev.Submit):  # it never left: the next run has nothing to look for
+                self.post(ev.CreateRefused(order.slice.id, order.task.number, NEVER_SENT))
 
     def _errand_ended(self, error: BaseException | None) -> None:
         if error is not None:
@@ -429,6 +419,15 @@ class Driver:
         await self._errands.let_go(grace_s=CREATES_GRACE_S)
         if self.fault is not None and self.fault.code in ("manifest_damaged", "manifest_too_new"):
             return
+        await self._errands.close()
+        while self._inbox:
+            await self._turn()
+        now = self._room.clock.now()
+        for slice_ in self._live.values():
+            if slice_.state is SliceState.SUBMITTING and slice_.task is not None:
+                self.post(
+                    ev.CreateDoubted(slice_.id, slice_.task.number, NO_REPLY, now + CREATE_SIGNATURE_S, now)
+                )
         while self._inbox:
             await self._turn()
 

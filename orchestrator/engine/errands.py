@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import RemoteState, RemoteTask, Slice
+from orchestrator.core.model import RemoteState, Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
+from orchestrator.engine.arrivals import Deleted
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.stages import divide, settle
@@ -22,19 +22,12 @@ from orchestrator.engine.stages.submit import submit
 from orchestrator.engine.stages.transfer import fetch
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["Deleted", "Errands"]
+__all__ = ["Errands"]
 
 Order = TypeVar("Order", bound=ev.Instruction)
 
 DELETE_TRIES = 5
 ENDED = frozenset({RemoteState.SUCCESS, RemoteState.FAILED, RemoteState.EXPIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A remote task of ours was deleted at the service."""
-
-    task: RemoteTask
 
 
 class Errands:

@@ -11,10 +11,11 @@ from orchestrator.core.job import Job
 from orchestrator.core.model import Fault, Slice
 from orchestrator.core.report import Gap, JobReport, Report, exit_of_gaps, settled_to
 from orchestrator.core.window import Window, WindowSet
+from orchestrator.engine.arrivals import Stray
 from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
-from orchestrator.engine.driver import Driver, Stray
+from orchestrator.engine.driver import Driver
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.plan import planned_slices
 from orchestrator.engine.recovery import Resolver

@@ -1,0 +1,35 @@
+"""What reaches the driver besides events of slices."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from orchestrator.core.job import Job
+from orchestrator.core.model import RemoteTask, Slice
+
+__all__ = ["Deleted", "PlannedBatch", "Stray"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """New slices, planned, proven empty or ruled out, and a job to remember with them; ``committed`` is set
+    once they are on disk."""
+
+    slices: tuple[Slice, ...]
+    committed: asyncio.Event
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A remote task of ours that nothing is waiting for."""
+
+    task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A remote task of ours was deleted at the service."""
+
+    task: RemoteTask
