@@ -2,7 +2,8 @@
 
 ``python docs/generate.py`` writes them; ``--check`` writes nothing, shows what would change and exits 1 if
 anything would.
-A new page is one line in ``PAGES``: its file name and the function that returns its text.
+A new page is one line in ``PAGES``: its file name and the function that returns its text. A table inside a
+page that people write is one line in ``BLOCKS``: it stands between ``<!-- name -->`` and ``<!-- /name -->``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from orchestrator.core.lifecycle import TABLE
 from orchestrator.core.model import SliceState
 from orchestrator.core.reasons import REDO, Reason, describe_reason
 from orchestrator.errors import Disposition, ExitCode, OrchestratorError
+from orchestrator.testing.switch_row import Switch
+from orchestrator.testing.switches import ITEMS, SWITCHES
 
 HERE = Path(__file__).resolve().parent
 MARK = "<!-- Written by docs/generate.py (make docs); edit the code, not this page. -->"
@@ -335,6 +338,39 @@ def as_markdown(help_text: str) -> str:
     )
 
 
+def switches_block() -> str:
+    """Every switch of the emulator: its settings, what the program does, and which test shows it."""
+    rows = [
+        (
+            switch.item or "",
+            f"`{switch.name}`",
+            settings_of(switch),
+            switch.does,
+            "request" if switch.never_sent else "export",
+        )
+        for switch in SWITCHES
+    ]
+    settings = sum(len(switch.settings) for switch in SWITCHES)
+    return f"""{len(SWITCHES)} switches, {settings} settings.
+
+{table(("item", "switch", "settings", "what the program does about it", "test"), rows)}"""
+
+
+def settings_of(switch: Switch) -> str:
+    """Every setting that is tested, the default first and in italics."""
+    spelled = [in_toml(list(value) if isinstance(value, tuple) else value) for value in switch.settings]
+    return ", ".join([f"*`{spelled[0]}`*", *(f"`{each}`" for each in spelled[1:])])
+
+
+def items_block() -> str:
+    """What may be so or otherwise, item by item, and the switches that make it so."""
+    rows = [
+        (item or "–", text, ", ".join(f"`{switch.name}`" for switch in SWITCHES if switch.item == item))
+        for item, text in ITEMS.items()
+    ]
+    return table(("item", "what may be so or otherwise", "switches"), rows)
+
+
 PAGES: list[tuple[str, Callable[[], str]]] = [
     ("errors.md", errors_page),
     ("reasons.md", reasons_page),
@@ -344,9 +380,29 @@ PAGES: list[tuple[str, Callable[[], str]]] = [
 ]
 
 
+BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
+    ("reliability.md", "switches", switches_block),
+    ("bls-api.md", "items", items_block),
+]
+
+
 def rendered() -> dict[Path, str]:
-    """Path to text of every generated page."""
-    return {HERE / name: f"{MARK}\n\n{render()}" for name, render in PAGES}
+    """Path to text of every page that is generated, whole or in part."""
+    pages = {HERE / name: f"{MARK}\n\n{render()}" for name, render in PAGES}
+    for name, mark, render in BLOCKS:
+        path = HERE / name
+        pages[path] = spliced(pages.get(path) or path.read_text(encoding="utf-8"), mark, render(), name)
+    return pages
+
+
+def spliced(page: str, mark: str, block: str, name: str) -> str:
+    """The page with the block between its marks, which must stand there once and in order."""
+    opening, closing = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, found, rest = page.partition(opening)
+    _, ended, after = rest.partition(closing)
+    if not found or not ended or opening in after:
+        raise SystemExit(f"docs/{name}: {opening} and {closing} must stand there once, in this order")
+    return f"{before}{opening}\n\n{block}\n\n{closing}{after}"
 
 
 def stale(pages: dict[Path, str]) -> list[str]:

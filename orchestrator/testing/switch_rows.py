@@ -172,14 +172,14 @@ SWITCHES: tuple[Switch, ...] = (
         11,
         "etag",
         ("opaque", "md5", "weak", "changing", "none"),
-        "If-Range on a strong tag; without one the last bytes are compared; never taken for a digest",
+        "what comes again is compared with what is there, whatever the tag; never taken for a digest",
         file_reset_probability=0.5,
     ),
     _row(
         11,
         "ranges",
         ("honoured", "ignored"),
-        "a 200 instead of a 206 starts over",
+        "a 200 instead of a 206 is compared with what is there, and goes on",
         file_reset_probability=0.5,
     ),
     _row(
