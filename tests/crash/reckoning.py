@@ -8,14 +8,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
 
+from orchestrator.core.window import Window, subtract
 from orchestrator.emulator.world import World
 from tests.crash.scripted import made_uuids
 
-__all__ = ["Debt", "Ledger", "debts", "left_behind", "read_ledger", "safe_bytes", "unaccounted"]
+__all__ = ["Debt", "Ledger", "debts", "left_behind", "read_ledger", "safe_bytes", "unaccounted", "unsettled"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def read_ledger(connection: sqlite3.Connection) -> Ledger:
     )
 
 
+@lru_cache(4096)
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -75,12 +78,20 @@ def unaccounted(files: dict[str, bytes], ledger: Ledger, foreign: Iterable[str] 
             found.append(f"{path} is not what the manifest says")
     for row in ledger.slices:
         path = str(row["published_path"])
-        replacing = row["state"] == "settling"
+        replacing = row["state"] == "settling" or (
+            row["state"] in ("cut", "superseded") and _stands_elsewhere(row, ledger)
+        )
         if path and not replacing and _digest(files.get(path, b"")) != row["published_sha256"]:
             found.append(f"{row['state']} slice {row['id']}: its file {path} does not stand")
         if row["state"] == "done" and not path:
             found.append(f"done slice {row['id']} has no file")
     return found
+
+
+def _stands_elsewhere(row: dict[str, object], ledger: Ledger) -> bool:
+    """Whether the window of a divided slice is stored by others."""
+    stored = [Window(int(str(r["start_s"])), int(str(r["end_s"]))) for r in ledger.of("done", "empty")]
+    return not subtract((Window(int(str(row["start_s"])), int(str(row["end_s"]))),), stored)
 
 
 def unsettled(files: dict[str, bytes], ledger: Ledger) -> list[str]:
@@ -106,25 +117,28 @@ class Debt:
     served: Counter[str] = field(default_factory=Counter)
 
 
-def safe_bytes(staging: Path, ledger: Ledger, world: World) -> dict[str, int]:
-    """How many bytes of each remote task's file are verified and kept: all once a receipt was recorded, the
-    recorded offset before."""
+def safe_bytes(staging: Path, ledger: Ledger) -> dict[str, int]:
+    """How many bytes of each remote task's file are verified and still wanted: all once a receipt was
+    recorded, the recorded offset before. What another fetch round will ask for anew does not count."""
     safe: dict[str, int] = {}
-    for task in world.tasks.tasks():
-        mark = _digest(task.uuid.encode())[:8]
-        for sidecar in staging.glob(f"*-{mark}-*.part.json"):
-            record = orjson.loads(sidecar.read_bytes())
-            part = sidecar.with_name(sidecar.name.removesuffix(".json"))
-            staged = sidecar.with_name(sidecar.name.removesuffix(".part.json") + ".staged")
-            kept = any(
-                path.exists() and path.stat().st_size >= record["offset_bytes"] for path in (part, staged)
-            )
-            if (record["receipt"] is not None and staged.exists()) or kept:
-                safe[task.uuid] = max(safe.get(task.uuid, 0), record["offset_bytes"])
-    for row in ledger.of("done", "settling", "cut"):
-        if row["task_uuid"] and row["fetched_bytes"]:
-            safe[str(row["task_uuid"])] = int(str(row["fetched_bytes"]))
+    for row in ledger.slices:
+        uuid = str(row["task_uuid"] or "")
+        if uuid and row["fetched_bytes"] and row["state"] in ("done", "settling"):
+            safe[uuid] = int(str(row["fetched_bytes"]))
+            continue
+        stem = f"*-{_digest(uuid.encode())[:8]}-{row['fetch_round']}"
+        for sidecar in staging.glob(f"{stem}.part.json") if uuid else ():
+            safe[uuid] = max(safe.get(uuid, 0), _kept_bytes(sidecar))
     return safe
+
+
+def _kept_bytes(sidecar: Path) -> int:
+    record = orjson.loads(sidecar.read_bytes())
+    part = sidecar.with_name(sidecar.name.removesuffix(".json"))
+    staged = sidecar.with_name(sidecar.name.removesuffix(".part.json") + ".staged")
+    size = int(record["offset_bytes"])
+    whole = record["receipt"] is not None and staged.exists()
+    return size if whole or any(p.exists() and p.stat().st_size >= size for p in (part, staged)) else 0
 
 
 def debts(world: World, deaths: Iterable[Debt]) -> list[str]:

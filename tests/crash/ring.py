@@ -90,6 +90,7 @@ STORIES = {
     "ends": ("expired", "vanished", "failed", "parts", "plain"),
     "sizes": ("split", "cut", "padded", "occupied"),
     "shortness": ("short, then the same path", "short, then another path", "short, then split"),
+    "bursts": ("burst", "quiet at its edges", "larger burst", "plain"),
     "emptiness": (
         "empty, two witnesses",
         "parts",
@@ -130,7 +131,7 @@ class Ring(Episode):
         folder.mkdir(parents=True)
         super().__init__(replace(setting, density=density), folder.resolve())
         self.script = Script(self.setting.window, self.hours)
-        self.disk = DiskLog(str(self.folder))
+        self.disk = self._log()
         self.met: Counter[str] = Counter()
         """What happened, in words."""
         self.boundaries: list[list[Met]] = []
@@ -165,7 +166,11 @@ class Ring(Episode):
                 self._foreign.write_bytes(b"somebody else's\n")
             elif self._foreign.read_bytes() == b"somebody else's\n":
                 self._foreign.unlink()
-            self.disk = DiskLog(str(self.folder))
+        self.disk = self._log()
+
+    def _log(self) -> DiskLog:
+        """A log that takes what stands now for granted."""
+        return DiskLog(str(self.folder))
 
     def _until_one_ends(self) -> None:
         for _ in range(MOST_LIVES):
@@ -182,6 +187,9 @@ class Ring(Episode):
         if self._deaths and self._deaths[0][0] == number:
             crash_at = self._deaths.popleft()[1]
         self.boundaries.append([])
+        return self._watched(crash_at)
+
+    def _watched(self, crash_at: int | None) -> Life:
         with OsWatch(self.disk, self.reached):
             return self.live(crash_at, counts=durable)
 
@@ -236,9 +244,7 @@ class Ring(Episode):
             for what in unaccounted(self.visible(), ledger, self._strangers())
         ]
         staging = self.folder / ".orchestrator" / "staging"
-        self._debts.append(
-            Debt(safe_bytes(staging, ledger, self.world), Counter(self.world.witness.bytes_served))
-        )
+        self._debts.append(Debt(safe_bytes(staging, ledger), Counter(self.world.witness.bytes_served)))
 
     def _strangers(self) -> list[str]:
         return [] if self._chapter.path_free else [str(self._foreign)]
@@ -268,6 +274,9 @@ class Ring(Episode):
         """A commit begins."""
         self._about = " ".join(sorted({f"{e.event}>{e.detail.get('state', '')}" for e in changes.journal}))
 
+    def committed(self) -> None:
+        """The commit was acknowledged."""
+
 
 class _Told:
     """The manifest, whose commits say what they are about."""
@@ -282,6 +291,7 @@ class _Told:
     async def commit(self, changes: Changes) -> None:
         self._ring.about(changes)
         await self._behind.commit(changes)
+        self._ring.committed()
 
 
 class _Tale:
@@ -329,6 +339,12 @@ def _words(before: Slice | None, after: Slice, event: ev.Event | None) -> list[s
             return ["path occupied"]
         case ev.Resumed() if became == (SliceState.FAILED, SliceState.SETTLING):
             return ["path freed"]
+        case ev.Divided():
+            return ["a second divided"]
+        case ev.Gathered():
+            return ["a second gathered"]
+        case ev.Relieved():
+            return ["the old file of a divided slice retired"]
         case ev.Published():
             return _words_of_publishing(before, after)
         case ev.Staged() | ev.Recounted():

@@ -143,6 +143,8 @@ HOURS: dict[str, Hour] = {
         Hour("short, then another path", 12, _until(2, 5, 2)),
         Hour("short, then split", 32, _first_in(3, row_order="stirred"), _more_until(2, 3), from_s=1800),
         Hour("occupied", 12),
+        Hour("burst", 60, from_s=1800, to_s=1801),
+        Hour("larger burst", 110, from_s=1800, to_s=1801),
         Hour("empty, two witnesses", 0),
         Hour("empty, by the remote task", 0, counts=_once),
         Hour("empty, by failure", 0, _first(empty_result="failed"), _once),
