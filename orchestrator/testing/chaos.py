@@ -48,13 +48,14 @@ Tell = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What is played. ``lost_replies`` is the share of creates whose reply is lost, half of them carried out;
-    without ``weather`` that is the only fault. The weather clears up after ``calm_after`` lives that nobody
-    killed."""
+    without ``weather`` that is the only fault, and ``lost_form`` says what comes instead of the reply. The
+    weather clears up after ``calm_after`` lives that nobody killed."""
 
     slices: int = 1000
     kills: int = 500
     seed: int = 0
     lost_replies: float = 0.2
+    lost_form: str = "drop"
     weather: bool = True
     lines_per_slice: int = 100
     tasks: int = 40
@@ -214,7 +215,9 @@ class _Chaos:
         self._weather_lasts = 1 + int(self._rng.random() * 8)
         setting = self._setting
         if not setting.weather:
-            self._service.behave(calm(setting.seed, lost_replies=setting.lost_replies))
+            self._service.behave(
+                calm(setting.seed, lost_replies=setting.lost_replies, lost_form=setting.lost_form)
+            )
             return
         weather = draw_weather(setting.seed, self._weathers, lost_replies=setting.lost_replies)
         self._weathers += 1

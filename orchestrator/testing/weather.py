@@ -196,8 +196,9 @@ def draw_weather(seed: int, number: int, *, lost_replies: float) -> Weather:
     return Weather(names, switches)
 
 
-def calm(seed: int, *, lost_replies: float = 0.0) -> Switches:
-    """Only what holds for the whole run of a seed, quick remote tasks, and replies of creates lost."""
+def calm(seed: int, *, lost_replies: float = 0.0, lost_form: str = "drop") -> Switches:
+    """Only what holds for the whole run of a seed, quick remote tasks, and replies of creates lost in this
+    form."""
     clock_s = _one_of(CLOCKS_S, SeededRng(f"clock {seed}"))
     made = lost_replies / 2
     unmade = made / (1 - made) if made < 1 else 0.0
@@ -208,6 +209,7 @@ def calm(seed: int, *, lost_replies: float = 0.0) -> Switches:
         "clock_offset_s": clock_s,
         "lost_reply_made": made,
         "lost_reply_unmade": unmade,
+        "lost_reply_form": lost_form,
     }
 
 
