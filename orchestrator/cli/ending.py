@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.cli import signals
 from orchestrator.cli.asked import Asked
 from orchestrator.cli.document import Document, error_value
 from orchestrator.cli.outfile import Outfile, Sink
@@ -54,6 +55,8 @@ def ended(asked: Asked, command: Command) -> int:
     """Run ``command`` to its end, whatever that is, and give the exit code."""
     stage = Stage(asked)
     try:
+        if asked.command != "run":  # which has not begun before it obeys signals itself
+            signals.reading()
         if stage.report is not None:
             stage.report.write("")  # a place that cannot be written is told now, not after hours of work
         code = command(stage)

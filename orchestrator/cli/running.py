@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -21,7 +19,7 @@ import structlog
 from orchestrator.app.library import drained_when_cancelled, running
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
-from orchestrator.cli import results, values
+from orchestrator.cli import results, signals, values
 from orchestrator.cli.checking import chosen, jobs_words
 from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
@@ -35,8 +33,6 @@ from orchestrator.engine.context import StopSignal
 from orchestrator.errors import ExitCode, Interrupted
 
 __all__ = ["run"]
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
@@ -134,25 +130,21 @@ def _signals_obeyed(stage: Stage, stop: StopSignal) -> Iterator[set[str]]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     waiting = {"lock"}
 
-    def received(number: signal.Signals) -> None:
-        if stop.is_set() and stop.interrupted:
-            _end_at_once(stage)
-        stop.set(number.name)
+    def drain(name: str) -> None:
+        stop.set(name)
         stop.interrupted = True
-        structlog.get_logger().warning("run.draining", signal=number.name, again="stops at once")
+        structlog.get_logger().warning("run.draining", signal=name, again="stops at once")
         if waiting and task is not None:
             task.cancel()
 
-    for number in SIGNALS:
-        loop.add_signal_handler(number, received, number)
-    try:
+    with signals.obeyed(
+        drain=lambda name: loop.call_soon_threadsafe(drain, name),
+        at_once=lambda: signals.at_once(lambda: _last_words(stage)),
+    ):
         yield waiting
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
 
 
-def _end_at_once(stage: Stage) -> None:
+def _last_words(stage: Stage) -> None:
     """Nothing is tidied up: the next run does that. Only the streams are left in order."""
     complain(stage.redaction, "stopped at once by a second signal", "run again: what was committed is kept")
     if stage.document is not None and not stage.document.ended:
@@ -160,9 +152,9 @@ def _end_at_once(stage: Stage) -> None:
             ExitCode.INTERRUPTED,
             error=fault_value("interrupted", "stopped at once by a second signal", "run again", ""),
         )
-    with contextlib.suppress(OSError, ValueError):
-        if sys.stderr.isatty():
-            sys.stderr.write("\x1b[?25h")  # the live view had hidden the cursor
-        sys.stderr.flush()
-        sys.stdout.flush()
-    os._exit(ExitCode.INTERRUPTED)
+        if stage.report is not None:
+            stage.report.finish()
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h")  # the live view had hidden the cursor
+    sys.stderr.flush()
+    sys.stdout.flush()

@@ -1,4 +1,5 @@
-"""A front that stands before the emulator and quotes back whatever it was told, as careless services do."""
+"""A front before the emulator: it quotes back whatever it was told, as careless services do, or does what a
+test says."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-__all__ = ["Front", "QuotingFront", "quoting_front"]
+__all__ = ["Answer", "Front", "QuotingFront", "quoting_front"]
 
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -41,6 +42,15 @@ def family(method: str, path: str) -> str:
     return "other"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @dataclass
 class Front:
     """What the front knows and has seen. ``secrets`` are quoted in every error, beside what the request and
@@ -56,6 +66,8 @@ class Front:
     lock: threading.Lock = field(default_factory=threading.Lock)
     silent: bool = False
     """Pass everything on and quote nothing."""
+    interfere: Callable[[str, bytes, Answer], Answer] | None = None
+    """Given the call, its body and the emulator's answer: what is to be answered."""
 
     def quotation(self, headers: Mapping[str, str]) -> str:
         """All that must not be shown, in the words of an error message."""
@@ -91,6 +103,9 @@ class QuotingFront(BaseHTTPRequestHandler):
             status, headers, answer = self._trouble(kind, number, headers)
         elif kind in ("describe", "list") and status == 200 and not front.silent:
             answer = self._seasoned(answer)
+        if front.interfere is not None:
+            other = front.interfere(kind, body, Answer(status, headers, answer))
+            status, headers, answer = other.status, dict(other.headers), other.body
         self._answer(status, headers, answer)
 
     do_GET = do_POST = do_DELETE = _any  # noqa: N815  names that http.server looks for
