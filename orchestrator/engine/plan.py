@@ -14,6 +14,7 @@ from orchestrator.engine.planner import Planner, rules_for
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
     check_identity,
+    check_logstream,
     leftovers,
     missing_of,
     out_of_retention,
@@ -81,6 +82,7 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
     ]
     if missing:
         missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))
+        await check_logstream(context, room)
         async for part in planned_slices(context, missing, room):
             slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
     planned = tuple(

@@ -23,6 +23,7 @@ from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
     check_identity,
+    check_logstream,
     doubted_lately,
     leftovers,
     missing_of,
@@ -143,6 +144,7 @@ async def _begin(
     try:
         if missing is not None:
             starts_at = await retention_starts_at(context, room)
+            await check_logstream(context, room)
             missing, gone = out_of_retention(job, missing, starts_at)
             await driver.add_planned(gone, job=job)
             driver.open(job.name)

@@ -24,6 +24,7 @@ from orchestrator.ports.store import ManifestReader
 __all__ = [
     "Leftovers",
     "check_identity",
+    "check_logstream",
     "doubted_lately",
     "leftovers",
     "missing_of",
@@ -93,6 +94,28 @@ async def retention_starts_at(context: JobContext, room: Room) -> int | None:
     if days is None or days <= 0 or days >= PERMANENT_DAYS:
         return None
     return int(room.clock.now()) - days * DAY_S
+
+
+async def check_logstream(context: JobContext, room: Room) -> None:
+    """A log stream that the logstore does not have may mean all of them, none, or an error to the service
+    (bls-api.md 10.26): nothing is asked for in its name. Raises Refused when the list of streams lacks it; a
+    list that cannot be had, or that is empty, decides nothing."""
+    identity = context.job.identity
+    if not identity.logstream:
+        return
+    try:
+        names = await context.meta.list_logstreams(identity.project, identity.logstore)
+    except ServiceError as error:
+        room.observer.noted("run.streams_unknown", job=context.job.name, why=str(error)[:200])
+        return
+    if names and identity.logstream not in names:
+        known = ", ".join(sorted(name for name in names if name)[:5])
+        raise Refused(
+            f"logstore {identity.logstore} has no log stream {identity.logstream!r}; it has {known}"
+            + (", …" if len(names) > 5 else ""),
+            service_code="LogStreamNotFound",
+            hint="name one that exists, or leave `logstream` out for all of them",
+        )
 
 
 async def _first_contact(context: JobContext, room: Room) -> LogStore:

@@ -25,12 +25,12 @@ from orchestrator.emulator.density import GiantSecond, Uniform
 from orchestrator.emulator.record import Arrangement, RowStyle
 from orchestrator.emulator.records import RecordStore
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, Refused
 from orchestrator.testing.episode import Setting
 from orchestrator.testing.loop import START_AT, VirtualTime
 from orchestrator.testing.switch_row import Switch
 from orchestrator.testing.switches import SWITCHES
-from tests.simulation.rig import Disturbance, Rig
+from tests.simulation.rig import Disturbance, Rig, failing, only_first
 from tests.simulation.wired import WiredRig
 
 __all__ = [
@@ -312,6 +312,13 @@ def _store_is_made_anew(rig: Rig) -> Disturbance:
     return _at(10.0, anew, rig)
 
 
+def _streams_are_secret(rig: Rig) -> Disturbance:
+    """Whoever exports may not list log streams: a name that does not exist cannot be told from one that
+    does."""
+    refusal = Refused("may not list log streams", status=403, service_code="AccessDenied")
+    return only_first("meta", list_logstreams=failing(refusal))
+
+
 def _at(after_s: float, what: Callable[[], None], rig: Rig) -> Disturbance:
     def disturb(contexts: list[JobContext], room: Room, time: VirtualTime) -> tuple[list[JobContext], Room]:
         def happens() -> None:
@@ -369,6 +376,7 @@ SCENES: Mapping[str, Scene] = {
     ),
     "store_recreated": Scene(disturb=_store_is_made_anew, judge=shown, runs=1),
     "missing_stream": Scene(
+        disturb=_streams_are_secret,
         job=_stream("no-such-stream"),
         judged={"none": nothing, "not-found": gap(ExitCode.REFUSED, "refused")},
         runs=1,

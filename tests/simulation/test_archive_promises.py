@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -271,6 +271,37 @@ def test_one_row_per_remote_task_is_enough(whims: dict[str, Any], tmp_path: Path
     """With ``max_lines`` of one, each row comes by a remote task of its own, and none is lost or doubled."""
     rig = Rig(Setting(seed=1, slices=6, lines_per_slice=1, window_s=60, **whims), tmp_path)
     assert rig.complaints(rig.run()) == []
+
+
+# --- log streams ---
+
+
+@pytest.mark.parametrize("missing_stream", ["none", "all", "not-found"])
+def test_a_log_stream_that_is_not_there_is_refused_whatever_the_service_makes_of_it(
+    missing_stream: Any, tmp_path: Path
+) -> None:
+    """Nothing is asked for under a name that might mean all log streams, or none."""
+    rig = Rig(Setting(seed=1, behaviour=Behaviour(missing_stream=missing_stream)), tmp_path)
+    rig.changed = {"identity": replace(rig.job.identity, logstream="no-such-stream")}
+    report = rig.run()
+    assert (report.exit, reasons(report)) == (ExitCode.REFUSED, {"not exported yet"})
+    error = report.jobs[0].error
+    assert error is not None
+    assert "no-such-stream" in error.message
+    assert (rig.files(), report.jobs[0].remote_tasks_created) == ([], 0)
+
+
+@pytest.mark.parametrize("order", ["by-time", "stirred"])
+def test_one_log_stream_is_exported_alone(order: Any, tmp_path: Path) -> None:
+    """The rows of the others stay away, and what is stored says which stream it is."""
+    rig = Rig(Setting(seed=1, slices=6, behaviour=Behaviour(row_order=order)), tmp_path)
+    rig.changed = {"identity": replace(rig.job.identity, logstream="app/prod-2")}
+    report = rig.run()
+    assert (report.exit, report.complete) == (0, True)
+    stored, truth = rig.archived(), rig.truth()
+    assert stored
+    assert stored < truth
+    assert all("~app_prod-2~" in path.name for path in rig.files())
 
 
 # --- gaps ---

@@ -37,7 +37,9 @@ class WiredRig(Rig):
         self._open: list[Any] = []
 
     def _furnish(self, time: VirtualTime, plan: FaultPlan, notes: Any) -> tuple[list[JobContext], Room]:
+        disturb, self.disturb = self.disturb, None  # what is disturbed is the wire, not what it replaces
         contexts, room = super()._furnish(time, plan, notes)
+        self.disturb = disturb
         limits = self.setting.limits
         gate = RequestGate(
             requests_per_s=limits.requests_per_s, queries=limits.queries, rng=time.rng.fork("gate")
@@ -60,7 +62,8 @@ class WiredRig(Rig):
             data_plane=InlineDataPlane(files, boundary=plan),
             requests=lambda: gate.counts,
         )
-        return [replace(each, tasks=client, counts=client, meta=client) for each in contexts], room
+        contexts = [replace(each, tasks=client, counts=client, meta=client) for each in contexts]
+        return disturb(contexts, room, time) if disturb else (contexts, room)
 
     async def _leave(self) -> None:
         for door in self._open:
