@@ -69,6 +69,8 @@ def described_world(path: Path) -> World:
         description = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", hint="name a TOML file that describes a world") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply", hint="tables and lists a few levels deep") from None
 
     def find_records(name: str) -> Iterator[Record]:
         try:
@@ -142,7 +144,8 @@ def _record(line: bytes, seq: int, where: str) -> Record:
     text = next((row[key] for key in _TEXT_KEYS if key in row), None)
     if not isinstance(text, str):
         raise UsageError(f"{where}: no text: one of {', '.join(_TEXT_KEYS)} must be a string")
-    stream = next((str(row[key]) for key in _STREAM_KEYS if row.get(key)), "loaded")
+    streams = (row.get(key) for key in _STREAM_KEYS)
+    stream = next((str(name) for name in streams if name and isinstance(name, str | int | float)), "loaded")
     tags = tuple(
         (key, value if isinstance(value, int) and not isinstance(value, bool) else str(value))
         for key, value in row.items()

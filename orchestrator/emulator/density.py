@@ -20,6 +20,7 @@ __all__ = ["Bursty", "Density", "Diurnal", "Empty", "GiantSecond", "Uniform", "d
 
 DAY_S = 86_400
 HOUR_S = 3_600
+_FASTEST_PER_S = 1e12
 _DIURNAL = tuple(round(1000 * (1 - 0.8 * math.cos(2 * math.pi * (hour - 3) / 24))) for hour in range(24))
 _DIURNAL_BEFORE = tuple(accumulate(_DIURNAL, initial=0))
 
@@ -135,8 +136,10 @@ def density_from_dict(spec: Mapping[str, object]) -> Density:
     rows_per_day = number("rows_per_day", 1_000_000)
     if "rows_per_s" in spec:
         rate = spec["rows_per_s"]
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or rate < 0:
-            raise ValueError(f"density: rows_per_s must be a number of at least 0, not {rate!r}")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= _FASTEST_PER_S:
+            raise ValueError(
+                f"density: rows_per_s must be a number from 0 to {_FASTEST_PER_S:g}, not {rate!r}"
+            )
         rows_per_day = round(rate * DAY_S)
     seed = number("seed", 0)
     match spec.get("kind", "uniform"):

@@ -137,7 +137,7 @@ def find_credentials(
     if spec == "env" or (spec == "auto" and _names_keys(environment)):
         return StaticCredentials(_from_environment(environment), "the environment")
     if spec == "auto":
-        if not config.is_file():
+        if not _stands(config):
             raise CredentialsError(
                 "no credentials: the environment names none and there is no ~/.bce/config.json",
             )
@@ -154,6 +154,14 @@ def find_credentials(
         f"credentials = {spec!r} names no source",
         hint='write "auto", "env", "profile:NAME", "file:PATH" or "exec:COMMAND"',
     )
+
+
+def _stands(config: Path) -> bool:
+    """Whether there is a file to read; also when nobody may look, since reading it will say why."""
+    try:
+        return config.is_file()
+    except OSError:
+        return True
 
 
 def _names_keys(environment: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator import settings
+from orchestrator.app.emulation import described_world, records_of
 from orchestrator.app.library import JobFile
+from orchestrator.clock import SystemClock
 from orchestrator.core.complaint import shown
 from orchestrator.core.jobfile_strings import substitute
 from orchestrator.core.window import Window
@@ -18,7 +21,8 @@ from orchestrator.dataplane import rows as rows_module
 from orchestrator.dataplane.dating import CsvDater, JsonDater
 from orchestrator.dataplane.rows import RowStream, split_rows
 from orchestrator.dataplane.sniff import Shape
-from orchestrator.errors import JobFileError, Refused
+from orchestrator.errors import CredentialsError, JobFileError, Refused, UsageError
+from orchestrator.remote.credentials import find_credentials
 from orchestrator.remote.refusals import checked
 from orchestrator.remote.wire import Answer, moment_of
 
@@ -36,6 +40,14 @@ def test_a_time_beyond_all_floats_is_no_time() -> None:
     """A number of 400 digits where a time should be means that there is none."""
     assert moment_of(10**400) is None
     assert moment_of(-(10**400)) is None
+
+
+def test_a_home_that_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
+    """A home folder whose name the system refuses is a CredentialsError like any other missing source."""
+    home = tmp_path / ("x" * 5000)
+    source = find_credentials("auto", environment={}, home=home, folder=home, clock=SystemClock())
+    with pytest.raises(CredentialsError, match="cannot be read"):
+        asyncio.run(source.current())
 
 
 # --- job files ---
@@ -218,3 +230,29 @@ def test_cells_between_the_least_and_the_greatest_are_looked_at() -> None:
     assert dater.all_inside(b"1768348800000\n1768348802000\n", window) == 2
     assert dater.all_inside(b"1768348800000,a\r\n1768348802000,\r\n", window) == 2
     assert dater.all_inside(b"1768348800000\n17683488001\n1768348802000\n", window) is None
+
+
+# --- what the emulator is told to hold ---
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[[logstores]]\nname = "a"\ndensity = { rows_per_s = inf }', "rows_per_s must be a number from 0"),
+        ('[[logstores]]\nname = "a"\ndensity = { rows_per_s = 1e305 }', "rows_per_s must be a number from 0"),
+        ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+    ],
+)
+def test_an_endless_world_is_complained_about(tmp_path: Path, text: str, complaint: str) -> None:
+    """Infinite rates and endless nesting in a world's description are a UsageError that says so."""
+    path = tmp_path / "world.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=complaint):
+        described_world(path)
+
+
+def test_a_stream_that_is_no_name_is_no_stream(tmp_path: Path) -> None:
+    """A record whose stream is a list in a list in a list is loaded as one without a stream."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"@timestamp":1,"@raw":"x","@stream":%s1%s}' % (b"[" * 990, b"]" * 990))
+    assert [record.stream for record in records_of(path)] == ["loaded"]
