@@ -16,6 +16,7 @@ from orchestrator.errors import (
     CreateUncertain,
     ExitCode,
     Refused,
+    RemoteTaskNotFound,
     ServiceFault,
     Throttled,
     Unreachable,
@@ -233,3 +234,24 @@ def test_what_lies_inside_the_margin_is_named_as_not_due(tmp_path: Path) -> None
     plain = Episode(Setting(slices=3), tmp_path / "plain").live().report
     assert plain is not None
     assert plain.jobs[0].not_due == ()
+
+
+def test_a_remote_task_that_shows_itself_late_is_not_taken_for_gone(tmp_path: Path) -> None:
+    """A service whose answers lag behind its creates by half a minute gets each slice's remote task once."""
+    rig = Rig(Setting(seed=1, slices=6), tmp_path)
+    clock: list[Any] = []
+
+    async def lagging(behind: Any, uuid: str) -> Any:
+        status = await behind.describe(uuid)
+        if clock[0].now() < (status.created_at or 0.0) + 30.0:
+            raise RemoteTaskNotFound("no such task", status=404)
+        return status
+
+    def disturb(contexts: list[JobContext], room: Room, time: VirtualTime) -> tuple[list[JobContext], Room]:
+        clock[:] = [time.clock]
+        return [with_door(contexts[0], "tasks", describe=lagging)], room
+
+    rig.disturb = disturb
+    report = rig.run()
+    assert rig.complaints(report) == []
+    assert report.jobs[0].remote_tasks_created == len(rig.files())

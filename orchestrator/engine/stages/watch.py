@@ -2,7 +2,7 @@
 
 Few are described one by one, many are read from the list by ``updatedTime``, whichever costs fewer requests.
 How often is learned from how long remote tasks ran so far. Absence from a list proves nothing; a describe
-that answers 404 twice, ten seconds apart, does.
+that answers 404 twice, ten seconds apart, does; of one that was never shown, for a minute.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ FIRST_LOOK_S = 0.5
 SLOWEST_LOOK_S = 15.0
 UNKNOWN_STATE_LOOK_S = 30.0
 SECOND_404_AFTER_S = 10.0
+NEVER_SEEN_404_AFTER_S = 60.0
+"""A remote task that was created and never shown yet may only be late: taken for gone too early, it would
+run beside the one that replaces it."""
 LIST_FROM = 8
 """From so many outstanding on a list page is cheaper than describing each."""
 PAGE_SIZE = 100
@@ -75,7 +78,8 @@ class Watcher:
     def watch(self, slice_: Slice, task: RemoteTask, *, logstore: str, give_up_after_s: float) -> None:
         """Put one remote task on the roster."""
         now = asyncio.get_running_loop().time()
-        age_s = max(0.0, self._clock.now() - (task.created_at or task.intent_at))
+        # Our own clock and the service's may be hours apart: the later of the two makes nothing look old.
+        age_s = max(0.0, self._clock.now() - max(task.created_at or 0.0, task.intent_at))
         age_s = min(age_s, give_up_after_s)
         self._roster[task.number] = _Entry(
             slice_id=slice_.id,
@@ -175,12 +179,13 @@ class Watcher:
         try:
             status = await self._tasks.describe(entry.uuid)
         except RemoteTaskNotFound:
-            if entry.missing_since is not None and loop.time() - entry.missing_since >= SECOND_404_AFTER_S:
+            patience_s = SECOND_404_AFTER_S if entry.last_state else NEVER_SEEN_404_AFTER_S
+            if entry.missing_since is not None and loop.time() - entry.missing_since >= patience_s:
                 self._end(entry, ev.Vanished(entry.slice_id, entry.number))
                 return
             if entry.missing_since is None:
                 entry.missing_since = loop.time()
-            entry.next_look = entry.missing_since + SECOND_404_AFTER_S
+            entry.next_look = max(entry.missing_since, loop.time()) + SECOND_404_AFTER_S
         except (Refused, CredentialsError) as error:
             self._end(entry, ev.WatchRefused(entry.slice_id, entry.number, fault_of(error)))
         except ServiceError as error:
