@@ -35,6 +35,9 @@ __all__ = ["Resolver"]
 PAGE_SIZE = 100
 SMALL_PAGE_SIZE = 10
 """The service's own default (bls-api.md 2.3): never above any ceiling."""
+SIZES = 4
+"""So many page sizes take turns: an item that a service loses at the border of a page stands inside of one in
+the next walk, and in the one after that (bls-api.md 10.4)."""
 MAX_PAGES = 20_000
 STABLE_TRIES = 6
 """Walks until two in a row agree; beyond that the list is too restless for now."""
@@ -73,6 +76,7 @@ class Resolver:
         self._walker: asyncio.Task[None] | None = None
         self._quiet = asyncio.Lock()
         self._page_size = PAGE_SIZE
+        self._walks = 0
         self._longest_lag_s = 0.0
 
     async def resolve(self, doubt: Doubt) -> ev.Event:
@@ -239,20 +243,29 @@ class Resolver:
     async def _walk(self, logstore: str, horizon_at: float) -> dict[str, RemoteTaskStatus]:
         seen: dict[str, RemoteTaskStatus] = {}
         cursor = PageCursor()
+        self._walks += 1
+        page_size = self._page_size - self._walks % SIZES
+        first_page = 0
         while not cursor.finished and cursor.page_no <= MAX_PAGES:
             try:
                 page = await self._tasks.list_page(
                     project=self._project,
                     logstore=logstore,
                     page_no=cursor.page_no,
-                    page_size=self._page_size,
+                    page_size=page_size,
                 )
             except Refused as error:
                 if error.status != 400 or self._page_size == SMALL_PAGE_SIZE:
                     raise
                 self._page_size = SMALL_PAGE_SIZE
+                page_size = SMALL_PAGE_SIZE - self._walks % SIZES
                 cursor = PageCursor()
                 continue
+            if cursor.page_no == 1:
+                first_page = len(page.tasks)
+            elif page.tasks and first_page < page_size:
+                # Lowered in silence: the next walks stay below, or their borders would all be the same.
+                self._page_size = min(self._page_size, max(SMALL_PAGE_SIZE, first_page))
             before = len(seen)
             for status in page.tasks:
                 if status.uuid:
