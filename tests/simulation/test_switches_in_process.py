@@ -60,3 +60,12 @@ def test_csv_is_stored_as_served_under_every_setting_of_its_form(
     """Every row of every CSV file is stored once, with its line ends, quotes and mark."""
     played = play(on_the_table()[name], value, csv_scene(value), tmp_path, wired=True)
     assert csv_scene(value).rule(value)(played) == []
+
+
+def test_a_clock_hours_behind_makes_no_remote_task_look_old(tmp_path: Path) -> None:
+    """A remote task that was found in the list bears the service's date; ``give_up_after`` counts by our own
+    clock."""
+    scene = Scene(job=lambda _: {"give_up_after_s": 600}, runs=1)
+    switch = on_the_table()["lost_reply_made"]
+    played = play(switch, 1.0, scene, tmp_path, wired=False, clock_offset_s=-7200.0)
+    assert scene.rule(1.0)(played) == []
