@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench simulate crash-ring chaos fuzz docs format constraints clean
+.PHONY: help venv demo test check bench big-files simulate crash-ring chaos fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz        N=$(N) inputs for every reader of foreign bytes; TARGET=name SEED=number replay one"
 	@echo "make crash-ring  an export that dies at every durable boundary, and loses power at every write"
 	@echo "make bench       every benchmark, each with its peer or limit beside ours"
+	@echo "make big-files   files of five gigabytes through the installed command; needs six of disk and minutes"
 	@echo "make docs        write the generated pages of docs/ anew"
 	@echo "make format      let ruff lay the code out"
 	@echo "make clean       remove what these targets made, $(VENV) too"
@@ -78,6 +79,9 @@ chaos: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --inputs $(N) --seed $(SEED) $(addprefix --target ,$(TARGET))
+
+big-files: $(STAMP)
+	BIG_FILES=1 $(BIN)/python -m pytest -q tests/e2e/test_big_files.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
