@@ -48,9 +48,12 @@ class FolderDestination:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._certain: set[str] = set()
+        """Folders whose names are known to be on disk. One that merely stands may have been made by a process
+        that died before it synced, or by a batch that has not synced yet."""
 
     async def publish(self, batch: Sequence[Publication]) -> tuple[PublishOutcome, ...]:
-        return await _off_loop(partial(_publish, self._root, tuple(batch)))
+        return await _off_loop(partial(_publish, self._root, tuple(batch), self._certain))
 
     async def staged_intact(self, staged_path: str, sha256: str, size_bytes: int) -> bool:
         return not await _off_loop(partial(_complaint, staged_path, size_bytes, sha256))
@@ -88,8 +91,28 @@ class _EscapesError(Exception):
     """A name leads outside the destination, or through something that is no folder."""
 
 
-def _publish(root: str, batch: tuple[Publication, ...]) -> tuple[PublishOutcome, ...]:
-    folders: dict[str, None] = {}
+class _Folders:
+    """What a batch must sync: folders in which names were made, and those above a folder not known to be
+    certain."""
+
+    def __init__(self, certain: set[str]) -> None:
+        self.to_sync: dict[str, None] = {}
+        self._certain = certain
+        self._met: set[str] = set()
+
+    def met(self, folder: str, above: str, *, made: bool) -> None:
+        if made or folder not in self._certain:
+            self.to_sync[above] = None
+            self._met.add(folder)
+
+    def sync(self) -> None:
+        for folder in self.to_sync:
+            sync_folder(folder)
+        self._certain |= self._met
+
+
+def _publish(root: str, batch: tuple[Publication, ...], certain: set[str]) -> tuple[PublishOutcome, ...]:
+    folders = _Folders(certain)
     outcomes: list[PublishOutcome] = []
     placed: list[str] = []
     with storage_faults(root):
@@ -102,21 +125,20 @@ def _publish(root: str, batch: tuple[Publication, ...]) -> tuple[PublishOutcome,
                 outcomes.append(PublishOutcome(item.key, StorageError(f"{item.path}: {error.strerror}")))
             if outcomes[-1].error is None:
                 placed.append(item.staged_path)
-        for folder in folders:
-            sync_folder(folder)
+        folders.sync()
         for staged in placed:  # only now: until the names are durable the staged file is the one that counts
             _discard(staged)
     return tuple(outcomes)
 
 
-def _place(root: str, item: Publication, folders: dict[str, None]) -> PublishOutcome:
+def _place(root: str, item: Publication, folders: _Folders) -> PublishOutcome:
     """Gives the staged file its final name; ``folders`` collects what must be synced."""
     try:
         parent, name = _parent_of(root, item.path, folders)
     except _EscapesError as error:
         return PublishOutcome(item.key, PathOccupied(f"{item.path}: {error}"))
     final = os.path.join(parent, name)
-    folders[parent] = None
+    folders.to_sync[parent] = None
     staged_stands = _size(item.staged_path) == item.size_bytes
     if staged_stands and _linked(item.staged_path, final):
         return PublishOutcome(item.key)
@@ -148,7 +170,7 @@ def _linked(staged: str, final: str) -> bool:
     return True
 
 
-def _parent_of(root: str, path: str, folders: dict[str, None]) -> tuple[str, str]:
+def _parent_of(root: str, path: str, folders: _Folders) -> tuple[str, str]:
     """The real folder a path's last name stands in, made when missing, and that name. Raises
     _EscapesError."""
     relative = os.path.relpath(path, root) if os.path.isabs(path) else path
@@ -164,8 +186,8 @@ def _parent_of(root: str, path: str, folders: dict[str, None]) -> tuple[str, str
         if there is None:
             with suppress(FileExistsError):
                 os.mkdir(below)
-                folders[at] = None
-            there = os.lstat(below)
+        folders.met(below, at, made=there is None)
+        there = os.lstat(below)
         if stat.S_ISLNK(there.st_mode):
             below = os.path.realpath(below)
             if os.path.commonpath((real_root, below)) != real_root:

@@ -78,6 +78,11 @@ def write_all(descriptor: int, content: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def _empty(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The sidecar. ``offset_bytes`` of the part are durable; ``sha256`` is "" until all is fetched;
@@ -129,19 +134,27 @@ class StagingArea:
         return os.path.join(self.folder, self.key + suffix)
 
     def prepare(self) -> None:
-        """Makes the folder, durably."""
+        """Makes the folder, durably. One that stands empty may be all that a process did before it died: it
+        is synced again."""
         missing: list[str] = []
         at = self.folder
         while not os.path.isdir(at):
             missing.append(at)
             at = os.path.dirname(at)
+        if not missing and not _empty(self.folder):
+            return
         for path in reversed(missing):
             with suppress(FileExistsError):
                 os.mkdir(path)
-            sync_folder(os.path.dirname(path))
+        above = os.path.dirname(self.folder)
+        for path in sorted({above, os.path.dirname(above), *map(os.path.dirname, missing)}, key=len):
+            sync_folder(path)
 
     def load(self) -> Progress | None:
-        """What an earlier call recorded; None when nothing usable is there."""
+        """What an earlier call recorded; None when nothing usable is there. What it speaks of is durable:
+        whoever died right after recording it may not have come to sync the folder."""
+        if os.path.lexists(self.sidecar):
+            sync_folder(self.folder)
         try:
             with open(self.sidecar, "rb") as file:
                 found = orjson.loads(file.read())
