@@ -99,32 +99,3 @@ def test_each_form_of_a_lost_reply_in_virtual_time(
     assert not witness.duplicate_names
     assert not witness.deletes_asked
     assert episode.archived() == episode.truth()
-
-
-@pytest.mark.parametrize(
-    ("slices", "tasks", "also"),
-    [
-        (12, 30, {"page_size_max": 10}),
-        (12, 30, {"page_size_max": 10, "page_size_above_max": "rejected"}),
-        (110, 150, {}),
-    ],
-)
-def test_a_list_that_loses_items_at_the_borders_of_its_pages(
-    tmp_path: Path, slices: int, tasks: int, also: dict[str, object]
-) -> None:
-    """However long the same item is missing between two pages of a list at rest, no second remote task is
-    made for it: walks cut the list into different pages."""
-    behaviour = Behaviour.from_dict(
-        {"lost_reply_made": 1.0, "lost_reply_form": "503", "page_border": "misses", **also}
-    )
-    limits = Limits(tasks=tasks, downloads=50, requests_per_s=100.0, disk_reserve_bytes=0)
-    episode = Episode(
-        Setting(seed=2, slices=slices, lines_per_slice=20, behaviour=behaviour, limits=limits), tmp_path
-    )
-    report = episode.live().report
-    assert report is not None
-    assert report.complete
-    witness = episode.world.witness
-    assert witness.tasks_made == witness.replies_lost[MADE] == sum(report.jobs[0].slices.values())
-    assert not witness.duplicate_names
-    assert episode.archived() == episode.truth()
