@@ -395,7 +395,7 @@ SWITCHES: tuple[Switch, ...] = (
         26,
         "missing_stream",
         ("none", "all", "not-found"),
-        "none: empty; 404: exit 5",
+        "a name that is not listed is not asked for; unless lists are refused: then the service's meaning",
     ),
     _row(0, "latency_s", (0.0, 5.0), "waits; a create is unanswered after 30 s"),
     _row(0, "latency_jitter", (0.5, 1.0), "waits", latency_s=3.0),
