@@ -19,6 +19,7 @@ from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core import job as core_job
 from orchestrator.core import jobfile
 from orchestrator.core.reasons import shell_word
+from orchestrator.errors import StorageError
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
@@ -184,7 +185,7 @@ async def running(
     from orchestrator.manifest.lock import ManifestLock
     from orchestrator.manifest.store import open_writer
 
-    Path(job_file.manifest).parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(Path(job_file.manifest).parent)
     async with (
         ManifestLock(job_file.manifest, now=outside.clock.now).holding(wait_s),
         open_writer(
@@ -239,6 +240,17 @@ async def verification(
             furnished(job_file, cast("ManifestWriter", reader), outside, offline=True)
         )
         return await verify(house.contexts, reader, quick=quick, writer=writer, clock=outside.clock)
+
+
+def _make_folder(folder: Path) -> None:
+    """Raises StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder {folder} of the manifest cannot be made: {error.strerror or error}",
+            hint="name another place with `manifest` or --manifest",
+        ) from error
 
 
 def _exists(path: str) -> bool:

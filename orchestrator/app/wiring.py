@@ -136,11 +136,18 @@ def _keys(service: ServiceSpec, job_file: JobFile, outside: Outside) -> Credenti
     source = find_credentials(
         service.credentials,
         environment=outside.environment,
-        home=Path(home_folder()),
+        home=_home(service.credentials, outside.environment),
         folder=Path(job_file.path).parent,
         clock=outside.clock,
     )
     return _Remembered(source, outside.remember_secrets)
+
+
+def _home(credentials: str, environment: Mapping[str, str]) -> Path:
+    """Where ``~`` leads; a container's user without a home needs none when the keys are in the environment.
+    Raises UsageError."""
+    in_environment = credentials == "auto" and bool(environment.get("BCE_ACCESS_KEY_ID"))
+    return Path("/") if credentials == "env" or in_environment else Path(home_folder())
 
 
 class _NoKeys:

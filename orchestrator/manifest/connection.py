@@ -12,13 +12,24 @@ from urllib.parse import quote
 from orchestrator.errors import ManifestDamaged, StorageError
 from orchestrator.manifest.failures import as_storage_errors
 
-__all__ = ["APPLICATION_ID", "ReadOnly", "connect_memory", "connect_writer", "schema_version"]
+__all__ = [
+    "APPLICATION_ID",
+    "ReadOnly",
+    "Standing",
+    "connect_memory",
+    "connect_writer",
+    "make",
+    "refuse_foreign",
+    "schema_version",
+]
 
 T = TypeVar("T")
 
 APPLICATION_ID = 0x6F726368
 """``orch`` in the file's header: tells a manifest from anybody else's SQLite file."""
 
+_MAGIC = b"SQLite format 3\0"
+_HEAD_BYTES = 100
 BUSY_TIMEOUT_S = 10.0
 CACHE_KIB = 16_384
 WAL_KEPT_BYTES = 64 << 20
@@ -27,8 +38,9 @@ WAL_KEPT_BYTES = 64 << 20
 def connect_writer(path: Path, *, exclusive: bool = False) -> sqlite3.Connection:
     """A connection that may write, in WAL with ``synchronous=FULL``; creates the file but no folder.
 
-    ``exclusive`` keeps the file lock for the connection's life and needs no shared memory: for network file
-    systems. Raises StorageError, ManifestDamaged, DiskFull.
+    A file that is no manifest is refused before SQLite may write to it. ``exclusive`` keeps the file lock for
+    the connection's life and needs no shared memory: for network file systems. Raises StorageError,
+    ManifestDamaged, DiskFull.
     """
     if not path.parent.is_dir():
         raise StorageError(
@@ -36,10 +48,10 @@ def connect_writer(path: Path, *, exclusive: bool = False) -> sqlite3.Connection
         )
     with as_storage_errors(str(path)):
         fresh = not path.exists()
-        connection = _connect(f"file:{quote(str(path))}?mode=rwc")
+        if not fresh:
+            refuse_foreign(path)
+        connection = _connect(f"file:{quote(str(path))}?mode=rwc", exclusive=exclusive)
         try:
-            if exclusive:
-                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise StorageError(
@@ -53,6 +65,67 @@ def connect_writer(path: Path, *, exclusive: bool = False) -> sqlite3.Connection
             connection.close()
             raise
         return connection
+
+
+def make(path: Path, fill: Callable[[Path, sqlite3.Connection], None]) -> None:
+    """A new manifest, under its name only once ``fill`` has made it one: whoever finds an empty file there
+    knows that something else went wrong. Raises as ``connect_writer``."""
+    unfinished = path.with_name(path.name + ".new")
+    with as_storage_errors(str(path)):
+        if path.parent.is_dir():
+            for ending in ("", "-wal", "-shm"):
+                unfinished.with_name(unfinished.name + ending).unlink(missing_ok=True)
+        connection = connect_writer(unfinished)
+        try:
+            fill(unfinished, connection)
+        finally:
+            connection.close()  # the last one to leave writes the log into the file
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Look at the file's first bytes, as SQLite lays them out: magic, the size of a page, the owner.
+
+    Raises ManifestDamaged for a file that is empty, is not SQLite, or belongs to another program. A database
+    of a single page holds no table yet: its maker died, and it may be used.
+    """
+    with path.open("rb") as file:
+        head, size_bytes = file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size
+    if not head:
+        raise ManifestDamaged(
+            f"manifest {path} is an empty file",
+            hint="restore it from a backup; if there never was a manifest, delete the empty file",
+        )
+    if not head.startswith(_MAGIC) or len(head) < _HEAD_BYTES:
+        raise ManifestDamaged(f"manifest {path}: file is not a database")
+    owner, page_bytes = int.from_bytes(head[68:72], "big"), int.from_bytes(head[16:18], "big")
+    if owner != APPLICATION_ID and size_bytes > page_bytes:
+        raise _not_ours(str(path))
+
+
+class Standing:
+    """Whether the file at ``path`` is still the one it was: a file that was deleted or replaced can be
+    written on without any error, and nobody will ever read it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._was = self._now()
+
+    def check(self) -> None:
+        """Raises StorageError when it is not."""
+        if self._now() != self._was:
+            raise StorageError(
+                f"manifest {self._path} was removed or replaced while it was in use",
+                hint="put the file back as it was, or restore it from a backup, then run again",
+            )
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_dev, found.st_ino
 
 
 def connect_memory() -> sqlite3.Connection:
@@ -76,11 +149,15 @@ def schema_version(connection: sqlite3.Connection, place: str) -> int:
     owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if tables and owner != APPLICATION_ID:
-        raise ManifestDamaged(
-            f"{place} is a SQLite file, but not a manifest",
-            hint="name another file with `manifest` or --manifest",
-        )
+        raise _not_ours(place)
     return version if tables else 0
+
+
+def _not_ours(place: str) -> ManifestDamaged:
+    return ManifestDamaged(
+        f"{place} is a SQLite file, but not a manifest",
+        hint="name another file with `manifest` or --manifest",
+    )
 
 
 class ReadOnly:
@@ -130,12 +207,14 @@ class ReadOnly:
     def _reopen(self, seen: tuple[int, ...] | None) -> None:
         self.close()
         mode = "mode=ro" if seen is None else "mode=ro&immutable=1"
+        if seen is not None:  # a writer's own connection would lose its locks by the look at the file
+            refuse_foreign(self._path)
         self._connection = _connect(f"file:{quote(str(self._path))}?{mode}")
         self._connection.execute("PRAGMA query_only = ON")
         self._seen = seen
 
 
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(uri: str, *, exclusive: bool = False) -> sqlite3.Connection:
     # One thread at a time uses a connection, but not always the one that made it: a virtual-time loop runs
     # everything inline.
     connection = sqlite3.connect(
@@ -148,6 +227,8 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
     try:
         connection.row_factory = sqlite3.Row
+        if exclusive:  # before anything is read, or the shared memory is there already
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except BaseException:
         connection.close()

@@ -142,6 +142,10 @@ class ManifestLock:
             if _is_held(error):
                 return False
             raise StorageError(f"lock {self._path}: {error.strerror}") from error
+        if not _stands_at(self._path, descriptor):
+            # Somebody deleted the file between our opening and locking it: who comes next locks another one.
+            os.close(descriptor)
+            return False
         self._descriptor = descriptor
         self._introduce(descriptor)
         return True
@@ -153,11 +157,21 @@ class ManifestLock:
             os.pwrite(descriptor, orjson.dumps(text) + b"\n", 0)
 
     def _told_owner(self) -> LockOwner:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # deleted meanwhile, or no descriptor is left: the text is for display only
+            return LockOwner()
         try:
             return _owner_text(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _stands_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _is_held(error: OSError) -> bool:
@@ -168,7 +182,7 @@ def _owner_text(descriptor: int) -> LockOwner:
     """What the owner wrote, as far as it can be read: an owner may be between taking the lock and writing."""
     try:
         said: Any = orjson.loads(os.pread(descriptor, 4096, 0))
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, OSError):
         return LockOwner()
     if not isinstance(said, dict):
         return LockOwner()

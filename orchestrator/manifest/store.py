@@ -24,7 +24,14 @@ from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import StorageError
 from orchestrator.manifest import apply, read
-from orchestrator.manifest.connection import ReadOnly, connect_memory, connect_writer, schema_version
+from orchestrator.manifest.connection import (
+    ReadOnly,
+    Standing,
+    connect_memory,
+    connect_writer,
+    make,
+    schema_version,
+)
 from orchestrator.manifest.failures import as_storage_errors
 from orchestrator.manifest.ledger import BEFORE_ALL_S, LedgerPage, ledger_page
 from orchestrator.manifest.migrate import bring_up_to_date, refuse_newer
@@ -55,13 +62,17 @@ class _Source(Protocol):
 class _Writable:
     """The writer's own connection; what it reads is what it has committed."""
 
-    def __init__(self, connection: sqlite3.Connection, place: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, place: str, standing: Standing | None = None) -> None:
         self.connection = connection
         self._place = place
+        self._standing = standing
 
     def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with as_storage_errors(self._place):
-            return work(self.connection)
+            answer = work(self.connection)
+            if self._standing is not None:  # only now: what was written may count
+                self._standing.check()
+            return answer
 
     def close(self) -> None:
         with as_storage_errors(self._place):
@@ -314,14 +325,15 @@ async def open_writer(
     place = _absolute(path)
     executor = _executor()
 
+    def up_to_date(at: Path, connection: sqlite3.Connection) -> None:
+        bring_up_to_date(connection, steps or migrations(), path=at, now=now, new_id=new_id)
+
     def opened() -> tuple[_Writable, str]:
-        source = _Writable(connect_writer(place, exclusive=exclusive), str(place))
+        if not place.exists():
+            make(place, up_to_date)
+        source = _Writable(connect_writer(place, exclusive=exclusive), str(place), Standing(place))
         try:
-            source.run(
-                lambda connection: bring_up_to_date(
-                    connection, steps or migrations(), path=place, now=now, new_id=new_id
-                )
-            )
+            source.run(lambda connection: up_to_date(place, connection))
             return source, source.run(read.manifest_id)
         except BaseException:
             source.connection.close()

@@ -134,7 +134,7 @@ def test_a_creation_that_fails_is_made_up_for(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     with pytest.raises((StorageError, ManifestDamaged)):
         asyncio.run(opened(path, BROKEN))
-    assert path.exists()
+    assert not path.exists()
 
     async def work() -> None:
         async with open_reader(path) as reader:

@@ -49,8 +49,10 @@ class _Entry:
     number: int
     uuid: str
     logstore: str
+    intent_at: float
     since: float
     """``loop.time()`` at which the remote task began to be outstanding, as far as known."""
+    give_up_after_s: float
     give_up_at: float
     next_look: float
     interval_s: float = FIRST_LOOK_S
@@ -58,6 +60,7 @@ class _Entry:
     unlisted: int = 0
     missing_since: float | None = None
     failures: int = 0
+    dated: bool = False
 
 
 class Watcher:
@@ -78,18 +81,18 @@ class Watcher:
     def watch(self, slice_: Slice, task: RemoteTask, *, logstore: str, give_up_after_s: float) -> None:
         """Put one remote task on the roster."""
         now = asyncio.get_running_loop().time()
-        # Our own clock and the service's may be hours apart: the later of the two makes nothing look old.
-        age_s = max(0.0, self._clock.now() - max(task.created_at or 0.0, task.intent_at))
-        age_s = min(age_s, give_up_after_s)
+        fresh = abs(self._clock.now() - task.intent_at) < 1.0
         self._roster[task.number] = _Entry(
             slice_id=slice_.id,
             job=slice_.job,
             number=task.number,
             uuid=task.uuid,
             logstore=logstore,
-            since=now - age_s,
-            give_up_at=now + give_up_after_s - age_s,
-            next_look=now + (self._first_look_s() if age_s < 1.0 else 0.0),
+            intent_at=task.intent_at,
+            since=now,
+            give_up_after_s=give_up_after_s,
+            give_up_at=now + give_up_after_s,
+            next_look=now + (self._first_look_s() if fresh else 0.0),
             last_state=task.state,
         )
         self._changed.set()
@@ -198,6 +201,7 @@ class Watcher:
     def _seen(self, entry: _Entry, status: RemoteTaskStatus) -> None:
         now = asyncio.get_running_loop().time()
         entry.failures = 0
+        self._date(entry, status)
         if status.state in _ENDED:
             self._run_times_s.append(now - entry.since)
             self._end(entry, ev.Observed(entry.slice_id, entry.number, status))
@@ -210,6 +214,21 @@ class Watcher:
             self._emit(ev.Observed(entry.slice_id, entry.number, status))
         entry.next_look = now + self._next_interval(entry)
         self._give_up_if_late(entry)
+
+    def _date(self, entry: _Entry, status: RemoteTaskStatus) -> None:
+        """How old the remote task is, by the service's own clock: an earlier process may have dated its
+        intent by a clock that was days wrong, and this one's may be."""
+        if entry.dated:
+            return
+        entry.dated = True
+        clock_at = self._clock.now()
+        age_s = clock_at - entry.intent_at
+        if status.created_at is not None:
+            age_s = clock_at + self._tasks.server_offset_s - status.created_at
+        age_s = min(max(0.0, age_s), entry.give_up_after_s)
+        now = asyncio.get_running_loop().time()
+        entry.since = min(entry.since, now - age_s)
+        entry.give_up_at = min(entry.give_up_at, now + entry.give_up_after_s - age_s)
 
     def _give_up_if_late(self, entry: _Entry) -> None:
         if asyncio.get_running_loop().time() >= entry.give_up_at:
