@@ -84,46 +84,83 @@ def nested(deep: int) -> Any:
     return value
 
 
-SCALARS = (
-    st.sampled_from(ODD_VALUES)
-    | texts()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
+_SCALARS: tuple[Any, ...] = (*ODD_VALUES, *ODD_TEXTS, "code", "result", "a", 7, 2.5, 1e15, -(2**70), 10**30)
+_KEYS = ("", "a", "b", "result", "success", "code", "message", "é", "uuid", "name", "tasks", "task")
+_ODD_BYTES = (
+    b'"',
+    b"[",
+    b"{",
+    b"}",
+    b"]",
+    b"\n",
+    b"\r\n",
+    b"\xff",
+    b"\\",
+    b"0",
+    b"=",
+    b",",
+    b":",
+    b"\x00",
+    b"9" * 30,
+    b"\xed\xa0\x80",
 )
-JSON = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
+"""What one byte of a program below stands for. Hypothesis draws such a program at once, and shortens it at
+once: that is many times quicker than drawing every part of a value by itself."""
 
 
-def mutated(originals: tuple[bytes, ...], longest: int = 6) -> st.SearchStrategy[bytes]:
-    """One of ``originals`` with bytes put in, left out, repeated or overwritten here and there."""
-    edit = st.tuples(
-        st.sampled_from("ioxdc"),
-        st.integers(0, max(map(len, originals))),
-        st.integers(0, 12),
-        st.binary(max_size=4)
-        | st.sampled_from([b'"', b"[", b"{", b"}", b"\n", b"\r\n", b"\xff", b"\\", b"0", b"="]),
-    )
-    return st.tuples(st.sampled_from(originals), st.lists(edit, max_size=longest)).map(_edited)
+def _built(program: bytes, depth: int = 3) -> tuple[Any, bytes]:
+    """The JSON value a program makes, and what is left of the program."""
+    if not program:
+        return None, b""
+    first, rest = program[0], program[1:]
+    if first < 176 or not depth:
+        return _SCALARS[first % len(_SCALARS)], rest
+    if first < 216:
+        items = []
+        for _ in range(first % 4):
+            item, rest = _built(rest, depth - 1)
+            items.append(item)
+        return items, rest
+    table: dict[str, Any] = {}
+    for _ in range(first % 4):
+        key = _KEYS[rest[0] % len(_KEYS)] if rest else "z"
+        table[key], rest = _built(rest[1:], depth - 1)
+    return table, rest
 
 
-def _edited(drawn: tuple[bytes, list[tuple[str, int, int, bytes]]]) -> bytes:
-    body, edits = drawn
-    for kind, at, length, new in edits:
-        place = at % (len(body) + 1)
+JSON = st.binary(max_size=14).map(lambda program: _built(program)[0]) | st.text(max_size=6) | st.integers()
+"""Any JSON value: of odd ones, and of any texts and numbers."""
+
+
+def mutated(originals: tuple[bytes, ...], most: int = 6) -> st.SearchStrategy[bytes]:
+    """One of ``originals`` with bytes put in, left out, repeated or overwritten at up to ``most`` places."""
+    return st.tuples(st.sampled_from(originals), st.binary(max_size=_EDIT_BYTES * most)).map(_edited)
+
+
+_EDIT_BYTES = 5
+
+
+def _edited(drawn: tuple[bytes, bytes]) -> bytes:
+    """Five bytes of the program make one edit: what, where (two), how much, what with."""
+    body, program = drawn
+    for at in range(0, len(program) - _EDIT_BYTES + 1, _EDIT_BYTES):
+        kind, high, low, length, what = program[at : at + _EDIT_BYTES]
+        place, length = (high * 256 + low) % (len(body) + 1), length % 13
+        new = _ODD_BYTES[what % len(_ODD_BYTES)] if what < 128 else bytes([what, length])
         cut = body[place : place + length]
-        if kind == "i":
-            body = body[:place] + new + body[place:]
-        elif kind == "o":
-            body = body[:place] + new + body[place + len(new) :]
-        elif kind == "x":
-            body = body[:place] + body[place + length :]
-        elif kind == "d":
-            body = body[:place] + cut * 3 + body[place + length :]
-        else:
-            body = body[:place]
+        match kind % 6:
+            case 0:
+                body = body[:place] + new + body[place:]
+            case 1:
+                body = body[:place] + new + body[place + len(new) :]
+            case 2:
+                body = body[:place] + body[place + length :]
+            case 3:
+                body = body[:place] + cut * 3 + body[place + length :]
+            case 4:
+                body = body[:place] + new + body[place + length :]
+            case _ if what < 32:
+                body = body[:place]
     return body
 
 

@@ -160,9 +160,7 @@ def test_any_link_or_redirect_is_an_address_or_refused(link: str, location: str)
 def test_any_header_of_a_file_is_read_or_left(headers: dict[str, str]) -> None:
     """Any range, tag and encoding header is a value in its bounds, or as if it were not there."""
     response: Any = Response(headers)
-    start, total = _range_of(response)
-    assert start is None or 0 <= start < 10**18
-    assert total is None or 0 <= total < 10**18
+    assert all(bound is None or 0 <= bound < 10**18 for bound in _range_of(response))
     assert len(_strong(response)) <= 256
     assert len(_encoding(response)) <= 64
 
@@ -243,7 +241,7 @@ PUMPS = st.sampled_from(
 ) | st.text(min_size=1, max_size=4)
 
 
-@aimed("redaction-time", suite=30, pump=PUMPS, other=PUMPS, secret=SECRETS, times=st.integers(1_000, 20_000))
+@aimed("redaction-time", suite=30, pump=PUMPS, other=PUMPS, secret=SECRETS, times=st.integers(1_000, 6_000))
 def test_redaction_takes_time_in_proportion(pump: str, other: str, secret: str, times: int) -> None:
     """A text of any patterns over and over costs no more than its length."""
     Redactor([secret])(pump * times + other * times)
