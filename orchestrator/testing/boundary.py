@@ -49,6 +49,10 @@ class FaultPlan:
                 self._crash = SimulatedCrash(self._counted, name)
                 raise self._crash
 
+    def die(self, crash: SimulatedCrash) -> None:
+        """From now on every point raises ``crash``."""
+        self._crash = crash
+
     @property
     def points(self) -> int:
         """How many points were counted: ``crash_at`` may be anything from 1 to this."""
