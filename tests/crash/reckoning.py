@@ -15,7 +15,7 @@ import orjson
 
 from orchestrator.core.window import Window, subtract
 from orchestrator.emulator.world import World
-from tests.crash.scripted import made_uuids
+from tests.crash.scripted import Deliveries, made_uuids
 
 __all__ = ["Debt", "Ledger", "debts", "left_behind", "read_ledger", "safe_bytes", "unaccounted", "unsettled"]
 
@@ -111,24 +111,24 @@ def unsettled(files: dict[str, bytes], ledger: Ledger) -> list[str]:
 
 @dataclass
 class Debt:
-    """What must not be fetched again after one death: safe bytes and bytes served so far, by remote task."""
+    """What must not be fetched again after one death: safe bytes and bytes served so far, by attempt key. One
+    remote task's file has more than one key only where it is to be fetched anew on purpose."""
 
     safe: dict[str, int] = field(default_factory=dict)
     served: Counter[str] = field(default_factory=Counter)
 
 
-def safe_bytes(staging: Path, ledger: Ledger) -> dict[str, int]:
-    """How many bytes of each remote task's file are verified and still wanted: all once a receipt was
-    recorded, the recorded offset before. What another fetch round will ask for anew does not count."""
-    safe: dict[str, int] = {}
-    for row in ledger.slices:
-        uuid = str(row["task_uuid"] or "")
-        if uuid and row["fetched_bytes"] and row["state"] in ("done", "settling"):
-            safe[uuid] = int(str(row["fetched_bytes"]))
-            continue
-        stem = f"*-{_digest(uuid.encode())[:8]}-{row['fetch_round']}"
-        for sidecar in staging.glob(f"{stem}.part.json") if uuid else ():
-            safe[uuid] = max(safe.get(uuid, 0), _kept_bytes(sidecar))
+def safe_bytes(staging: Path, ledger: Ledger, served: Counter[str]) -> dict[str, int]:
+    """How many bytes of each attempt's file are verified and kept: all once a receipt was committed or
+    recorded, the recorded offset before."""
+    safe = {
+        sidecar.name.removesuffix(".part.json"): _kept_bytes(sidecar)
+        for sidecar in staging.glob("*.part.json")
+    }
+    for row in ledger.of("done", "settling"):
+        if row["task_uuid"] and row["staged_path"]:
+            key = os.path.basename(str(row["staged_path"])).removesuffix(".staged")
+            safe[key] = served[key]
     return safe
 
 
@@ -141,21 +141,16 @@ def _kept_bytes(sidecar: Path) -> int:
     return size if whole or any(p.exists() and p.stat().st_size >= size for p in (part, staged)) else 0
 
 
-def debts(world: World, deaths: Iterable[Debt]) -> list[str]:
+def debts(deliveries: Deliveries, deaths: Iterable[Debt]) -> list[str]:
     """Bytes that were fetched again although they were verified and kept (P2)."""
     found = []
     for death in deaths:
-        for uuid, safe in death.safe.items():
-            again = world.witness.bytes_served[uuid] - death.served[uuid]
-            size = _size(world, uuid)
-            if size is not None and again > max(0, size - safe):
-                found.append(f"{again} bytes of {uuid} came after {safe} of {size} were safe")
+        for key, safe in death.safe.items():
+            again = deliveries.served[key] - death.served[key]
+            size = deliveries.sizes.get(key, 0)
+            if again > max(0, size - safe):
+                found.append(f"{again} bytes of {key} came after {safe} of {size} were safe")
     return found
-
-
-def _size(world: World, uuid: str) -> int | None:
-    task = world.tasks._tasks.get(uuid)
-    return None if task is None or task.rows is None else world.tasks._body(uuid).size_bytes()
 
 
 def left_behind(world: World, ledger: Ledger) -> list[str]:

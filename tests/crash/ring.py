@@ -42,7 +42,17 @@ from tests.crash.reckoning import (
     safe_bytes,
     unaccounted,
 )
-from tests.crash.scripted import BASE, HOUR_S, HOURS, HourlyDensity, Script, ScriptedFiles, ScriptedService
+from tests.crash.scripted import (
+    BASE,
+    HOUR_S,
+    HOURS,
+    Deliveries,
+    HourlyDensity,
+    KeyedPlane,
+    Script,
+    ScriptedFiles,
+    ScriptedService,
+)
 
 __all__ = ["CHAPTERS", "STORIES", "Death", "Met", "Ring", "deaths_of", "durable", "undisturbed"]
 
@@ -138,6 +148,7 @@ class Ring(Episode):
         """The durable boundaries of each life."""
         self.broken: list[str] = []
         self.reports: list[Report] = []
+        self.deliveries = Deliveries()
         self._deaths = deque(sorted(deaths))
         self._debts: list[Debt] = []
         self._chapter = CHAPTERS[0]
@@ -213,11 +224,11 @@ class Ring(Episode):
         self._plan = plan
         (context,), room = super()._furnish(time, self, notes)  # type: ignore[arg-type]  as a Boundary
         service = ScriptedService(context.tasks, self.script)  # type: ignore[arg-type]  it is in process
-        files = ScriptedFiles(InProcessFiles(self.world, now=time.clock.now))
+        files = ScriptedFiles(InProcessFiles(self.world, now=time.clock.now), self.deliveries)
         room = replace(
             room,
             manifest=_Told(room.manifest, self),
-            data_plane=InlineDataPlane(files, boundary=self),
+            data_plane=KeyedPlane(InlineDataPlane(files, boundary=self)),
             observer=_Tale(notes, self.met),
         )
         if self._chapter.stop_at_s is not None:
@@ -244,7 +255,8 @@ class Ring(Episode):
             for what in unaccounted(self.visible(), ledger, self._strangers())
         ]
         staging = self.folder / ".orchestrator" / "staging"
-        self._debts.append(Debt(safe_bytes(staging, ledger), Counter(self.world.witness.bytes_served)))
+        served = Counter(self.deliveries.served)
+        self._debts.append(Debt(safe_bytes(staging, ledger, served), served))
 
     def _strangers(self) -> list[str]:
         return [] if self._chapter.path_free else [str(self._foreign)]
@@ -260,7 +272,7 @@ class Ring(Episode):
         self.broken += unaccounted(self.visible(), ledger)
         self.broken += left_behind(self.world, ledger)
         self.met["a surplus remote task deleted"] += ledger.deleted
-        self.broken += debts(self.world, self._debts)
+        self.broken += debts(self.deliveries, self._debts)
         made = self.world.witness.tasks_made
         again = self.live().report
         busy = again is None or sum(n for family, n in again.requests.items() if family != "list")

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.core.job import JobIdentity
-from orchestrator.core.model import Accepted, CreateRequest
+from orchestrator.core.model import Accepted, CreateRequest, LinkExpired, Receipt, Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.window import Window
 from orchestrator.emulator.behaviour import Behaviour
@@ -23,14 +24,17 @@ from orchestrator.emulator.search import EVERYTHING
 from orchestrator.emulator.world import World
 from orchestrator.errors import CreateUncertain
 from orchestrator.ports.control import Family
+from orchestrator.ports.files import DataPlane
 from orchestrator.ports.service import CountUnavailable, FileAnswer, Histogram
 
 __all__ = [
     "BASE",
     "HOURS",
     "HOUR_S",
+    "Deliveries",
     "Hour",
     "HourlyDensity",
+    "KeyedPlane",
     "Script",
     "ScriptedFiles",
     "ScriptedService",
@@ -271,11 +275,37 @@ class ScriptedService:
         return CountUnavailable("no histograms here")
 
 
+@dataclass
+class Deliveries:
+    """What the service sent, by attempt key: it outlives every death of the caller."""
+
+    served: Counter[str] = field(default_factory=Counter)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+class KeyedPlane:
+    """A DataPlane that lets ``ScriptedFiles`` know for which attempt a file is opened."""
+
+    def __init__(self, behind: DataPlane) -> None:
+        self._behind = behind
+
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+        _KEY.set(ticket.attempt_key)
+        return await self._behind.transfer(ticket)
+
+    async def close(self) -> None:
+        await self._behind.close()
+
+
+_KEY: ContextVar[str] = ContextVar("attempt key")
+
+
 class ScriptedFiles:
     """FileSource whose larger files come in small pieces, so that fetching them has a middle."""
 
-    def __init__(self, behind: InProcessFiles) -> None:
+    def __init__(self, behind: InProcessFiles, deliveries: Deliveries) -> None:
         self._behind = behind
+        self._deliveries = deliveries
 
     def open(
         self, link: PresignedLink, *, offset_bytes: int = 0, etag: str = ""
@@ -285,16 +315,19 @@ class ScriptedFiles:
     @asynccontextmanager
     async def _open(self, link: PresignedLink, offset_bytes: int, etag: str) -> AsyncIterator[FileAnswer]:
         async with self._behind.open(link, offset_bytes=offset_bytes, etag=etag) as answer:
-            yield replace(answer, chunks=_pieces(answer.chunks))
+            assert answer.total_bytes is not None
+            self._deliveries.sizes[_KEY.get()] = answer.total_bytes
+            yield replace(answer, chunks=self._pieces(answer.chunks))
 
     async def close(self) -> None:
         await self._behind.close()
 
-
-async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        for at in range(0, len(chunk), PIECE_BYTES):
-            yield chunk[at : at + PIECE_BYTES]
+    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            for at in range(0, len(chunk), PIECE_BYTES):
+                piece = chunk[at : at + PIECE_BYTES]
+                self._deliveries.served[_KEY.get()] += len(piece)
+                yield piece
 
 
 def made_uuids(world: World) -> Counter[str]:
