@@ -69,9 +69,14 @@ class Fetch:
         DiskFull, StorageError."""
         failures, changes, reached = 0, 0, self._inflow.offset_bytes
         while not self._whole():
+            begun_at = self._inflow.offset_bytes
             try:
-                await self._one_answer()
-                return
+                if await self._one_answer():
+                    return
+                # Some servers answer a range with a piece of it, and the rest is asked for at once.
+                if self._inflow.offset_bytes - begun_at < OVERLAP_BYTES:
+                    total = self._inflow.progress.total_bytes
+                    raise Unreachable(f"the file ended after {self._inflow.offset_bytes} of {total} bytes")
             except _ChangedError as change:
                 changes += 1
                 if changes > RETRIES:
@@ -97,7 +102,8 @@ class Fetch:
         digest = hashlib.sha256(f"{self._ticket.attempt_key}:{failures}".encode()).digest()
         return _FIRST_PAUSE_S * 4.0 ** (failures - 1) * (0.5 + digest[0] / 510)
 
-    async def _one_answer(self) -> None:
+    async def _one_answer(self) -> bool:
+        """Take one answer; whether it was the last one needed."""
         inflow = self._inflow
         known, have = inflow.progress, inflow.offset_bytes
         overlap = 0 if known.etag and known.total_bytes is not None else min(have, OVERLAP_BYTES)
@@ -112,8 +118,7 @@ class Fetch:
             await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
             await self._receive(answer)
         await inflow.drain()
-        if total is not None and inflow.offset_bytes < total:
-            raise Unreachable(f"the file ended after {inflow.offset_bytes} of {total} bytes")
+        return total is None or inflow.offset_bytes >= total
 
     async def _aligned(self, answer: FileAnswer, asked: int) -> None:
         """Takes over what the answer says of itself. An answer from the first byte on, when the rest was

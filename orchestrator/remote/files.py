@@ -165,7 +165,7 @@ class HttpFileSource:
         """What the answer holds; None when it must be asked for again from the start. Raises what a refusal
         means."""
         if response.status == 416 and offset_bytes:
-            total = _range_of(response)[1]  # all of it was fetched before, or the file is another one now
+            total = _range_of(response)[2]  # all of it was fetched before, or the file is another one now
             whole = total == offset_bytes
             return (
                 FileAnswer(offset_bytes, total, _strong(response), _encoding(response), _nothing())
@@ -174,9 +174,9 @@ class HttpFileSource:
             )
         if response.status >= 300:
             raise await _refused(link, response)
-        start, total = 0, None
+        start, total, end = 0, None, None
         if response.status == 206:
-            placed, total = _range_of(response)
+            placed, end, total = _range_of(response)
             changed = bool(etag) and bool(response.headers.get("ETag")) and _strong(response) != etag
             if placed is None or placed != offset_bytes or changed:
                 return None
@@ -189,7 +189,8 @@ class HttpFileSource:
                 f"{_file(link)}: a length of {total} bytes, which no file here has",
                 status=response.status,
             )
-        expected = None if total is None else total - start
+        end = total if end is None else end
+        expected = None if end is None else end - start
         return FileAnswer(
             offset_bytes=start,
             total_bytes=total,
@@ -303,13 +304,17 @@ def _origin(link: PresignedLink) -> str:
     return on_one_line(link.origin)[:LONGEST_ORIGIN]
 
 
-def _range_of(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
-    """First byte and total of a Content-Range; None for what it does not say."""
+def _range_of(response: aiohttp.ClientResponse) -> tuple[int | None, int | None, int | None]:
+    """First byte, the one behind the last, and total of a Content-Range. What it does not say is None, and
+    all of it when it makes no sense."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if match is None:
-        return None, None
-    start, total = match["start"], match["total"]
-    return (int(start) if start else None), (int(total) if total != "*" else None)
+        return None, None, None
+    start, last, total = (int(text) if text and text != "*" else None for text in match.groups())
+    end = None if last is None else last + 1
+    if start is not None and end is not None and not start < end <= (total or end):
+        return None, None, None
+    return start, end, total
 
 
 def _strong(response: aiohttp.ClientResponse) -> str:

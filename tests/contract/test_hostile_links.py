@@ -59,7 +59,7 @@ OTHER = json_lines(rows(4000, text="GET /tram 404"))
 """As long as BODY, with other bytes: what is glued from both can be told."""
 HALF = 150_000
 QUERY = "?authorization=bce-auth-v1%2Fak%2Fhidden-signature"
-IMPATIENT = Patience(answer_s=2.0, silence_s=2.0, period_s=0.3, period_bytes=64 * 1024)
+IMPATIENT = Patience(answer_s=10.0, silence_s=10.0, period_s=0.3, period_bytes=64 * 1024)
 
 assert len(BODY) == len(OTHER) > 2 * HALF
 
@@ -365,6 +365,14 @@ RESUMED: dict[str, tuple[Callable[[Seen], Reply], Callable[[Seen], Reply]]] = {
         lambda _: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY,
         ranged(OTHER),
     ),
+    "placed backwards": (
+        ranged(BODY),
+        _later(body=OTHER[HALF:], etag='"v1"', content_range=f"bytes {HALF}-{HALF - 1}/{len(BODY)}"),
+    ),
+    "placed beyond its total": (
+        ranged(BODY),
+        _later(body=OTHER[HALF:], etag='"v1"', content_range=f"bytes {HALF}-999999/{len(BODY)}"),
+    ),
     "416 for what should be there": (ranged(BODY), _later(416, b"", content_range="bytes */1000")),
     "416 bare": (ranged(BODY), _later(416, b"")),
 }
@@ -439,6 +447,27 @@ def test_a_server_that_hangs_up_again_and_again_is_outlasted(tmp_path: Path, siz
         assert isinstance(found.error, Unreachable)
     assert found.stored == body
     assert found.receipt.wire_bytes == len(body)
+
+
+@pytest.mark.parametrize("etag", ['"v1"', ""])
+def test_a_range_that_is_answered_piece_by_piece_is_asked_for_piece_by_piece(
+    tmp_path: Path, etag: str
+) -> None:
+    """A server that never sends more than a piece of a range is asked on, at once and as often as needed."""
+    body = json_lines(rows(40_000))
+    piece = 200_000
+
+    def reply(seen: Seen) -> bytes:
+        if "range" not in seen.headers:
+            return answer(body, **({"etag": etag} if etag else {}))
+        start = int(seen.headers["range"][6:-1])
+        end = min(start + piece, len(body))
+        tagged = {"etag": etag} if etag else {}
+        return answer(body[start:end], 206, content_range=f"bytes {start}-{end - 1}/{len(body)}", **tagged)
+
+    found = fetched(tmp_path, in_turn(cut(reply), reply))
+    assert found.stored == body
+    assert len(found.seen) > 10
 
 
 def test_a_trickle_is_reset_and_resumed(tmp_path: Path) -> None:

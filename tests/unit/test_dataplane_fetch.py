@@ -244,7 +244,7 @@ def test_a_body_that_stops_short_without_a_word_is_noticed(tmp_path: Path) -> No
     source.body = BODY
     receipt = fetched(source, ticket(tmp_path))
     assert Path(receipt.staged_path).read_bytes() == BODY
-    assert [offset for offset, _ in source.opens] == [0, *[100_000] * 4]
+    assert [offset for offset, _ in source.opens] == [0, *[100_000] * 5]
 
 
 def test_an_answer_from_another_place_is_a_fault_of_the_service(tmp_path: Path) -> None:

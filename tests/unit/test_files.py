@@ -191,9 +191,9 @@ def test_an_empty_file_is_a_file() -> None:
     [
         answer(BODY[:1000], content_length=str(len(BODY))),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
-        answer(b"abc", 206, content_range="bytes 0-2/10"),
+        answer(b"ab", 206, content_range="bytes 0-2/10"),
     ],
-    ids=["short of its length", "chunk cut off", "range shorter than the rest"],
+    ids=["short of its length", "chunk cut off", "short of its range"],
 )
 def test_a_body_that_ends_early_is_noticed(sent: bytes) -> None:
     """Truncated bodies raise Unreachable after their bytes were handed out."""
