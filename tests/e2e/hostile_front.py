@@ -66,8 +66,15 @@ class Front:
     lock: threading.Lock = field(default_factory=threading.Lock)
     silent: bool = False
     """Pass everything on and quote nothing."""
+    refuse_before: tuple[str, ...] = ()
+    """Families that never reach the emulator: ``interfere`` alone answers them."""
+    here: threading.local = field(default_factory=threading.local)
     interfere: Callable[[str, bytes, Answer], Answer] | None = None
     """Given the call, its body and the emulator's answer: what is to be answered."""
+
+    def path_of_this_thread(self) -> str:
+        """The path and query of the request that is being answered."""
+        return str(getattr(self.here, "path", ""))
 
     def quotation(self, headers: Mapping[str, str]) -> str:
         """All that must not be shown, in the words of an error message."""
@@ -94,7 +101,11 @@ class QuotingFront(BaseHTTPRequestHandler):
             front.signatures.update(
                 _SIGNATURE.findall(f"{self.path} {self.headers.get('Authorization', '')}")
             )
-        status, headers, answer = self._passed_on(body)
+        front.here.path = self.path
+        if kind in front.refuse_before:
+            status, headers, answer = 500, dict[str, str](), b""
+        else:
+            status, headers, answer = self._passed_on(body)
         if kind == "link" and status == 200:
             self._keep_link(answer)
         if kind in _TROUBLED and number % 3 == 2 and not front.silent:
