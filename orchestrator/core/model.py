@@ -294,9 +294,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class LinkExpired:
-    """A transfer stopped because its link no longer opens; ``offset_bytes`` are safe in the staging area."""
+    """A transfer stopped because its link no longer opens; ``offset_bytes`` are safe in the staging area.
+    ``why`` is for people."""
 
     offset_bytes: int
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

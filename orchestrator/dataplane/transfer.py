@@ -175,8 +175,8 @@ class _Transfer:
             if earlier is not None:
                 await self._inflow.replay(earlier)
             await fetch.until_whole()
-        except LinkRefused:
-            return LinkExpired(await self._inflow.stop())
+        except LinkRefused as error:
+            return LinkExpired(await self._inflow.stop(), str(error))
         except (asyncio.CancelledError, OrchestratorError):
             await self._inflow.stop()
             raise

@@ -17,7 +17,7 @@ from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, nor
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.stages.divide import gather
-from orchestrator.errors import Refused, ServiceError, UsageError
+from orchestrator.errors import Refused, ServiceError, Unreachable, UsageError
 from orchestrator.ports.service import LogStore
 from orchestrator.ports.store import ManifestReader
 
@@ -38,6 +38,7 @@ DAY_S = 86_400
 CONTACT_TRIES = 4
 LONGEST_CONTACT_PAUSE_S = 30.0
 CONTACT_PATIENCE_S = 45.0
+LONGEST_CONTACT_S = 240.0
 _NO_SUCH_STORE = frozenset({"LogStoreNotFound", "ProjectNotFound", "LogStoreStopped"})
 _BAD_CREDENTIALS = frozenset(
     {
@@ -119,6 +120,19 @@ async def check_logstream(context: JobContext, room: Room) -> None:
 
 
 async def _first_contact(context: JobContext, room: Room) -> LogStore:
+    """As ``_contacted``, but whoever is told to come back in a year says so within minutes."""
+    try:
+        async with asyncio.timeout(LONGEST_CONTACT_S):
+            return await _contacted(context, room)
+    except TimeoutError:
+        identity = context.job.identity
+        raise Unreachable(
+            f"{identity.service} let no question about logstore {identity.logstore} through "
+            f"within {LONGEST_CONTACT_S:.0f} s"
+        ) from None
+
+
+async def _contacted(context: JobContext, room: Room) -> LogStore:
     """A service that does not answer at once is given some seconds more: a job that starts in a short outage
     shall not wait for the next night."""
     identity = context.job.identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,18 @@ def test_a_remote_task_that_shows_itself_late_is_not_taken_for_gone(tmp_path: Pa
     report = rig.run()
     assert rig.complaints(report) == []
     assert report.jobs[0].remote_tasks_created == len(rig.files())
+
+
+def test_a_service_that_lets_nobody_through_is_left_within_minutes(tmp_path: Path) -> None:
+    """A first question that is held for ever ends the job with a word about it, to be run again."""
+    rig = Rig(Setting(seed=1, slices=6), tmp_path)
+
+    async def held(behind: Any, project: str, logstore: str) -> Any:
+        await asyncio.sleep(86_400)
+
+    rig.disturb = only_first("meta", describe_logstore=held)
+    report = rig.run()
+    assert report.exit == ExitCode.INCOMPLETE
+    assert report.jobs[0].error is not None
+    assert "240 s" in report.jobs[0].error.message
+    assert rig.lives[0].virtual_s < 400

@@ -60,7 +60,9 @@ async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: 
         idle = idle + 1 if result.offset_bytes <= safe_bytes else 0
         safe_bytes = max(safe_bytes, result.offset_bytes)
         if idle >= RENEWALS_WITHOUT_PROGRESS:
-            raise LinkRefused(f"{idle} fresh links in a row did not open for remote task {task.uuid}")
+            raise LinkRefused(
+                f"{idle} fresh links in a row did not open for remote task {task.uuid}: {result.why[:300]}"
+            )
         room.observer.noted(
             "transfer.link_renewed", job=slice_.job, slice=slice_.id, offset_bytes=result.offset_bytes
         )
