@@ -21,6 +21,7 @@ __all__ = [
     "make",
     "refuse_foreign",
     "schema_version",
+    "sync_folder",
 ]
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def connect_writer(path: Path, *, exclusive: bool = False) -> sqlite3.Connection
                 )
             _prepare_writing(connection)
             if fresh:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except BaseException:
             connection.close()
             raise
@@ -81,7 +82,7 @@ def make(path: Path, fill: Callable[[Path, sqlite3.Connection], None]) -> None:
         finally:
             connection.close()  # the last one to leave writes the log into the file
         unfinished.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def refuse_foreign(path: Path) -> None:
@@ -236,7 +237,7 @@ def _connect(uri: str, *, exclusive: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a new file's name durable; some file systems cannot sync a folder and need not."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

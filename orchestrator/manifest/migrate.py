@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import ManifestTooNew
-from orchestrator.manifest.connection import APPLICATION_ID, schema_version
+from orchestrator.manifest.connection import APPLICATION_ID, schema_version, sync_folder
 from orchestrator.manifest.named import Migration, sql, statements
 
 __all__ = ["backup_path", "bring_up_to_date", "refuse_newer"]
@@ -85,3 +85,4 @@ def _copy(connection: sqlite3.Connection, target: Path) -> None:
     finally:
         os.close(descriptor)
     unfinished.replace(target)
+    sync_folder(target.parent)  # before the migration is committed: the copy is for when that goes wrong

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -17,21 +17,24 @@ import pytest
 
 from orchestrator.dataplane import destination, staging
 from orchestrator.manifest import connection
+from orchestrator.manifest.migrate import backup_path
+from orchestrator.manifest.named import Migration, migrations
+from orchestrator.manifest.store import open_writer
 from orchestrator.testing import sqlitewatch
 from orchestrator.testing.disklog import DiskLog, FolderSynced, Synced, Wrote
 from orchestrator.testing.oswatch import OsWatch
-from orchestrator.testing.powerloss import WORST, random_fates
+from orchestrator.testing.powerloss import WORST, random_fates, walk
 from orchestrator.testing.sqlitewatch import SqliteWatch, SymbolsHidden, sqlite_library
 from tests.crash.conftest import WHOLE
 from tests.crash.power import Outage, PowerRing, Tally, file_complaints, last, manifest_complaints
 from tests.crash.ring import CHAPTERS, STORIES
 
 CHOSEN = tuple(STORIES) if WHOLE else ("ends", "shortness")
-EVERY = 1 if WHOLE else 37
+EVERY = 5 if WHOLE else 37
 """One of so many rebuilt manifests is opened: each costs some milliseconds."""
-FATES = WORST + random_fates(1, 40 if WHOLE else 6)
-OUTAGES = 60 if WHOLE else 3
-KILLS = 30 if WHOLE else 1
+FATES = WORST + random_fates(1, 10 if WHOLE else 6)
+OUTAGES = 40 if WHOLE else 3
+KILLS = 10 if WHOLE else 1
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,6 +136,47 @@ def test_a_kill_before_a_sync_makes_a_later_outage_no_worse(story: str) -> None:
         assert _compared(ring, Tally()).broken == [], f"killed at step {step} of chapter {chapter}"
         assert _opened(ring, Tally(), every=10 * EVERY).broken == []
         shutil.rmtree(root)
+
+
+def test_a_migration_is_never_without_its_copy(tmp_path: Path) -> None:
+    """Whenever the power goes: either the manifest is still the old one, or it is the new one, whole, and the
+    copy of the old one stands, whole, under its name."""
+    path = tmp_path / "manifest.db"
+    asyncio.run(_visited(path, migrations()))
+    later = (*migrations(), Migration(migrations()[-1].number + 1, "CREATE TABLE later (x)"))
+    log = DiskLog(str(tmp_path))
+    with SqliteWatch(log), OsWatch(log):
+        asyncio.run(_visited(path, later))
+    assert last(log).disk(WORST[1]).files == DiskLog(str(tmp_path)).first_files
+    copy = str(backup_path(Path(log.root, path.name), migrations()[-1].number))
+    seen: set[tuple[int, int]] = set()
+    for steps, unsure in walk(log):
+        for fate in FATES if steps % 3 == 0 or isinstance(log.ops[steps - 1], Synced) else WORST[:2]:
+            files = unsure.disk(fate).files
+            kept = {Path(name).name: content for name, content in files.items() if name != copy}
+            found = _version(_Made.new(), kept)
+            saved = _version(_Made.new(), {"manifest.db": files[copy]}) if copy in files else 0
+            seen.add((found, saved))
+    old, new = migrations()[-1].number, later[-1].number
+    assert seen == {(old, 0), (old, old), (new, old)}
+
+
+async def _visited(path: Path, steps: Sequence[Migration]) -> None:
+    async with open_writer(path, now=lambda: 0.0, new_id=lambda: "ab" * 8, steps=steps):
+        pass
+
+
+def _version(folder: Path, files: dict[str, bytes]) -> int:
+    """Of a rebuilt manifest that SQLite finds whole."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    opened = sqlite3.connect(folder / "manifest.db")
+    try:
+        assert opened.execute("pragma quick_check").fetchall() == [("ok",)]
+        return int(opened.execute("pragma user_version").fetchone()[0])
+    finally:
+        opened.close()
 
 
 # --- the test can fail ---
