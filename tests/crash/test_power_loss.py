@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.window import Window
 from orchestrator.dataplane import destination, staging
 from orchestrator.manifest import connection
 from orchestrator.manifest.migrate import backup_path
@@ -142,7 +143,7 @@ def test_a_migration_is_never_without_its_copy(tmp_path: Path) -> None:
     """Whenever the power goes: either the manifest is still the old one, or it is the new one, whole, and the
     copy of the old one stands, whole, under its name."""
     path = tmp_path / "manifest.db"
-    asyncio.run(_visited(path, migrations()))
+    asyncio.run(_left_by_a_kill(path))
     later = (*migrations(), Migration(migrations()[-1].number + 1, "CREATE TABLE later (x)"))
     log = DiskLog(str(tmp_path))
     with SqliteWatch(log), OsWatch(log):
@@ -159,6 +160,16 @@ def test_a_migration_is_never_without_its_copy(tmp_path: Path) -> None:
             seen.add((found, saved))
     old, new = migrations()[-1].number, later[-1].number
     assert seen == {(old, 0), (old, old), (new, old)}
+
+
+async def _left_by_a_kill(path: Path) -> None:
+    """A manifest and its log as a process leaves them that dies after a commit."""
+    alive = path.parent.with_name("alive") / path.name
+    alive.parent.mkdir()
+    async with open_writer(alive, now=lambda: 0.0, new_id=lambda: "ab" * 8) as opened:
+        await opened.accept("web", Window(0, 60), "quiet", "me", 0.0)
+        for ending in ("", "-wal"):
+            shutil.copy(f"{alive}{ending}", f"{path}{ending}")
 
 
 async def _visited(path: Path, steps: Sequence[Migration]) -> None:
