@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from orchestrator.errors import ManifestDamaged, StorageError
 from orchestrator.manifest.failures import as_storage_errors
+from orchestrator.manifest.lock import lock_path
 
 __all__ = [
     "APPLICATION_ID",
@@ -106,27 +107,33 @@ def refuse_foreign(path: Path) -> None:
 
 
 class Standing:
-    """Whether the file at ``path`` is still the one it was: a file that was deleted or replaced can be
-    written on without any error, and nobody will ever read it."""
+    """Whether the manifest at ``path``, and the lock beside it, are still the files they were.
+
+    A file that was deleted or replaced can be written on without any error, and nobody will ever read it;
+    without the lock another run may write at the same time.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._was = self._now()
+        beside = (path, lock_path(path))
+        self._were = {file: found for file in beside if (found := _identity(file)) is not None}
 
     def check(self) -> None:
-        """Raises StorageError when it is not."""
-        if self._now() != self._was:
-            raise StorageError(
-                f"manifest {self._path} was removed or replaced while it was in use",
-                hint="put the file back as it was, or restore it from a backup, then run again",
-            )
+        """Raises StorageError when one of them is not."""
+        for file, was in self._were.items():
+            if _identity(file) != was:
+                raise StorageError(
+                    f"{file} was removed or replaced while this run used it",
+                    hint="see that no other run is at work; put the file back, or restore it from a backup; "
+                    "then run again",
+                )
 
-    def _now(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_dev, found.st_ino
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect_memory() -> sqlite3.Connection:

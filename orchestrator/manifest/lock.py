@@ -130,6 +130,8 @@ class ManifestLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError as error:
             folder = self._path.parent
+            if folder.is_dir():
+                raise StorageError(f"lock {self._path}: it cannot be made in that folder") from error
             raise StorageError(
                 f"the folder {folder} of the manifest does not exist", hint=f"mkdir -p {folder}"
             ) from error

@@ -101,8 +101,8 @@ def test_a_slice_that_always_fails_stops_no_other(served: tuple[Program, Rows], 
 def test_a_refusal_of_one_job_stops_that_job_alone(
     served: tuple[Program, Rows], tmp_path: Path, status: int, code: str
 ) -> None:
-    """No permission for one logstore: its job ends with exit 5, no second round of creates is sent for it, and
-    the other completes; the exit of both is 5."""
+    """No permission for one logstore: its job ends with exit 5, no second round of creates is sent for it,
+    and the other completes; the exit of both is 5."""
     asked: Counter[str] = Counter()
     with behind_front(served, tmp_path, further("closed", "closed")) as (desk, front):
 

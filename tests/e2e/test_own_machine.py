@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import resource
+import shutil
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import StorageError
+from orchestrator.manifest.store import open_reader
 from tests.e2e.conftest import Ended
 from tests.e2e.proving import (
     Program,
@@ -45,6 +51,18 @@ def desk(served: tuple[Program, Rows], tmp_path: Path) -> Program:
     made = desk_beside(served[0], tmp_path)
     made.write_job({"max_lines": 2000})
     return made
+
+
+@pytest.fixture(scope="module")
+def finished(served: tuple[Program, Rows], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a job that was run to its end; to be copied, not changed."""
+    made = desk_beside(served[0], tmp_path_factory.mktemp("finished"))
+    made.write_job({"max_lines": 2000})
+    assert made.run().exit == 0
+    for beside in made.folder.glob("orchestrator.db-*"):
+        assert beside.stat().st_size == 0 or beside.suffix == ".db-shm"
+        beside.unlink()
+    return made.folder
 
 
 @pytest.fixture
@@ -120,12 +138,13 @@ def test_a_disk_that_takes_no_more_ends_cleanly(desk: Program, expected: Rows, l
 
 def test_a_second_run_names_the_first(desk: Program, expected: Rows) -> None:
     """Exit 8 at once, naming process and machine of the owner, who is not disturbed."""
-    desk.emulated.behave(run_base_s=2.0)
     first = desk.start("run", "--json", "--no-progress")
     until(lambda: desk.emulated.stats()["tasks_made"] > desk.made_before)
+    first.send_signal(signal.SIGSTOP)  # it holds the manifest for as long as this takes
     begun = time.monotonic()
     second = desk.run()
-    assert time.monotonic() - begun < 10.0
+    assert time.monotonic() - begun < 30.0
+    first.send_signal(signal.SIGCONT)
     told(second, 8, "manifest_locked", str(first.pid), socket.gethostname())
     assert desk.end(first).exit == 0
     completes(desk, expected)
@@ -258,6 +277,222 @@ def _fingerprints(desk: Program) -> dict[str, tuple[int, int, str]]:
         )
         for path in desk.final_files()
     }
+
+
+def _not_sqlite(folder: Path, manifest: Path, content: bytes) -> None:
+    manifest.write_bytes(b"dear diary, " * 1000)
+
+
+def _nothing(folder: Path, manifest: Path, content: bytes) -> None:
+    manifest.write_bytes(b"")
+
+
+def _folder(folder: Path, manifest: Path, content: bytes) -> None:
+    manifest.unlink()
+    manifest.mkdir()
+
+
+def _newer(folder: Path, manifest: Path, content: bytes) -> None:
+    _sql(manifest, "PRAGMA user_version = 99")
+
+
+def _foreign(folder: Path, manifest: Path, content: bytes) -> None:
+    manifest.unlink()
+    _sql(manifest, "CREATE TABLE bookmarks (address TEXT)")
+
+
+def _no_tables(folder: Path, manifest: Path, content: bytes) -> None:
+    _sql(manifest, "DROP TABLE coverage")
+
+
+def _sql(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (_not_sqlite, "manifest_damaged"),
+        (_nothing, "manifest_damaged"),
+        (_folder, "storage"),
+        (_newer, "manifest_too_new"),
+        (_foreign, "manifest_damaged"),
+        (_no_tables, "manifest_damaged"),
+    ],
+)
+def test_what_is_no_manifest_of_ours_is_left_alone(
+    desk: Program, finished: Path, harm: Callable[[Path, Path, bytes], None], code: str
+) -> None:
+    """Exit 6, saying what stands there and what to do; not a byte of it changes, nobody is contacted."""
+    manifest = desk.folder / "orchestrator.db"
+    shutil.copy(finished / "orchestrator.db", manifest)
+    harm(desk.folder, manifest, manifest.read_bytes())
+    content = manifest.read_bytes() if manifest.is_file() else None
+    requests = desk.emulated.stats()["requests"]
+    told(desk.run(), 6, code, "orchestrator.db")
+    assert (manifest.read_bytes() if manifest.is_file() else None) == content
+    assert desk.emulated.stats()["requests"] == requests
+
+
+def test_a_page_of_the_manifest_that_turned_bad_is_never_a_defect_of_ours(
+    finished: Path, tmp_path: Path
+) -> None:
+    """Whichever page it is: every reader answers, or says that the manifest is damaged."""
+    content = (finished / "orchestrator.db").read_bytes()
+    manifest = tmp_path / "orchestrator.db"
+    damaged = 0
+    for at in range(4096, len(content), 4096):
+        for filling in (b"\xa5" * 4096, bytes(4096)):
+            manifest.write_bytes(content[:at] + filling + content[at + 4096 :])
+            damaged += _read_whole(manifest)
+    assert damaged > 10
+
+
+def _read_whole(manifest: Path) -> bool:
+    """Everything a reader may be asked; whether it said that the manifest is damaged."""
+
+    async def asked() -> None:
+        async with open_reader(manifest) as reader:
+            assert reader is not None
+            await reader.counts("web")
+            await reader.coverage("web")
+            await reader.next_number()
+            async for row in reader.ledger():
+                await reader.story(row.slice)
+
+    try:
+        asyncio.run(asked())
+    except StorageError as error:
+        return bool(error.hint)
+    return False
+
+
+def test_garbage_in_the_log_of_the_manifest_is_not_taken_for_truth(desk: Program, expected: Rows) -> None:
+    """SQLite knows its own frames: what else stands there is let be, and nothing is exported twice."""
+    assert desk.run().exit == 0
+    (desk.folder / "orchestrator.db-shm").unlink(missing_ok=True)
+    (desk.folder / "orchestrator.db-wal").write_bytes(b"\x5a" * 50_000)
+    made = desk.emulated.stats()["tasks_made"]
+    completes(desk, expected)
+    assert desk.emulated.stats()["tasks_made"] == made
+
+
+# --- taken away while it is in use
+
+
+@pytest.mark.parametrize("name", ["orchestrator.db", "orchestrator.db.lock"])
+def test_a_manifest_that_goes_amid_a_run_ends_it(desk: Program, expected: Rows, name: str) -> None:
+    """Writing on into a file without a name would lose every uuid, and without the lock a second run could
+    join in: exit 6 and a word on it; with the file back, the next run completes with one remote task a
+    slice."""
+    desk.write_job({"max_lines": 2000}, limits="tasks = 2")
+    desk.emulated.behave(run_base_s=1.0)
+    child = desk.start("run", "--json", "--no-progress")
+    until(lambda: desk.emulated.stats()["tasks_made"] >= desk.made_before + 2)
+    file, kept = desk.folder / name, desk.folder / "kept"
+    os.link(file, kept)
+    file.unlink()
+    if name.endswith(".lock"):
+        file.write_bytes(b"")
+    ended = desk.end(child)
+    told(ended, 6, "storage", f"{name} was removed or replaced")
+    file.unlink(missing_ok=True)
+    kept.rename(file)
+    desk.emulated.behave(run_base_s=0.1)
+    completes(desk, expected)
+
+
+def test_a_destination_that_goes_amid_a_run_is_made_anew(desk: Program, expected: Rows) -> None:
+    """Files that were stored are missed and named by ``verify``, and the run after it completes the archive
+    again; nothing crashes."""
+    desk.emulated.behave(run_base_s=0.5, file_bytes_per_s=300_000.0)
+    child = desk.start("run", "--json", "--no-progress")
+    until(lambda: bool(desk.final_files()) or child.poll() is not None)
+    (desk.folder / "archive").rename(desk.folder / "gone")
+    ended = desk.end(child)
+    assert ended.exit in (0, 3, 6), ended.err
+    assert "Traceback" not in ended.err
+    desk.emulated.behave(run_base_s=0.1, file_bytes_per_s=0.0)
+    assert desk.call("verify", "--json").exit in (0, 4)
+    again = desk.run()
+    assert again.exit == 0, again.err
+    same_rows(desk.archived(), expected)
+
+
+# --- places that cannot be written, means that are short
+
+PLACES = {
+    "below a file": ("jobs.toml/x/m.db", 6, "storage"),
+    "in /proc": ("/proc/orchestrator.db", 6, "storage"),
+    "a folder that is missing": ("not/there/m.db", 0, ""),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_for_the_manifest_that_cannot_be_written_is_named(desk: Program, place: str) -> None:
+    """Whoever runs it, root too: exit 6 with the path and a mend, before anybody is contacted; a missing
+    folder is made."""
+    path, code, word = PLACES[place]
+    ended = desk.run("--manifest", path)
+    if code == 0:
+        assert ended.exit == 0, ended.err
+        assert (desk.folder / path).exists()
+    else:
+        told(ended, code, word, Path(path).name if place != "below a file" else "jobs.toml")
+        assert desk.emulated.stats()["tasks_made"] == desk.made_before
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "archive.d", "/dev/null"])
+def test_a_job_file_that_cannot_be_read_is_a_complaint(desk: Program, path: str) -> None:
+    """An unreadable file, a folder, nothing at all: exit 2 and what is wrong with it."""
+    (desk.folder / "archive.d").mkdir()
+    ended = desk.end(desk.start("run", path, "--json"))
+    assert ended.exit == 2
+    assert path in ended.document["error"]["message"] + ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("descriptors", [12, 22])
+def test_too_few_file_descriptors_end_without_a_defect(
+    desk: Program, expected: Rows, descriptors: int
+) -> None:
+    """Sockets, files and the manifest run out of them: an exit that says what happened, and with more of them
+    the next run completes."""
+    desk.preparation = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    ended = desk.end(desk.start("run", "--json", "--no-progress", "--max-duration", "20s"))
+    assert ended.exit in (0, 3, 6), ended.err
+    assert "Traceback" not in ended.err
+    desk.preparation = None
+    completes(desk, expected)
+
+
+SURROUNDINGS: dict[str, dict[str, str]] = {
+    "bare": {"HOME": "", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Nowhere/Land"},
+    "far away": {"TZ": "Pacific/Kiritimati", "TERM": "dumb", "COLUMNS": "1", "LINES": "0"},
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_odd_surroundings_change_nothing(desk: Program, expected: Rows, name: str) -> None:
+    """Windows are UTC, names are UTF-8, and the home folder is not needed."""
+    ended = desk.run(**SURROUNDINGS[name])
+    assert ended.exit == 0, ended.err
+    same_rows(desk.archived(), expected)
+    assert min(path.name for path in desk.final_files()).startswith("20260114T000000Z_")
+
+
+# --- the lock
+
+
+def test_a_lock_that_a_dead_process_left_holds_nobody_up(desk: Program) -> None:
+    """The kernel's lock went with its owner; the words in the file are for people, whatever they say."""
+    lock = desk.folder / "orchestrator.db.lock"
+    for words in (b'{"host":"elsewhere","pid":1,"since":"2020-01-01T00:00:00Z"}', b"\xff\x00[1]"):
+        lock.write_bytes(words)
+        assert desk.run("--to", "2026-01-14T01:00:00Z").exit == 0
 
 
 # --- no way there
