@@ -36,7 +36,7 @@ class OsWatch:
 
     def __enter__(self) -> Self:
         for name in dir(type(self)):
-            if name.startswith("os_"):
+            if name.startswith("os_") and hasattr(os, name[3:]):  # macOS has no fdatasync
                 self._real[name[3:]] = getattr(os, name[3:])
                 setattr(os, name[3:], getattr(self, name))
         return self
