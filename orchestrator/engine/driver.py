@@ -122,7 +122,7 @@ class Driver:
         watchers = [asyncio.create_task(self._watch(desk)) for desk in self._distinct("watcher")]
         stop = asyncio.create_task(self._await_stop())
         try:
-            while not await self._finished():
+            while not await self._at_rest():
                 await self._admit()
                 if not self._inbox:
                     await self._nap()
@@ -146,6 +146,12 @@ class Driver:
 
     def _draining(self) -> bool:
         return self.fault is not None or self._room.stop.is_set()
+
+    async def _at_rest(self) -> bool:
+        """Whether the run is at its end. What arrives from here on ends the next nap: cleared any later, a
+        word that came while we looked would be forgotten."""
+        self._arrived.clear()
+        return await self._finished()
 
     async def _finished(self) -> bool:
         if self._draining() or self._crash is not None:
@@ -178,7 +184,6 @@ class Driver:
         pause_s = min([LONGEST_NAP_S, *(due - now for due in dues)])
         if self._inbox:
             return
-        self._arrived.clear()
         try:
             async with asyncio.timeout(max(0.0, pause_s)):
                 await self._arrived.wait()
