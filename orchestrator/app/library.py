@@ -257,14 +257,17 @@ def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
-async def drained_when_cancelled(house: House, jobs_path: str) -> Report:
-    """The engine's run; a cancellation from outside becomes a drain, and is raised again when that is
-    done."""
+async def drained_when_cancelled(
+    house: House, jobs_path: str, again: Mapping[str, Sequence[Slice]] | None = None
+) -> Report:
+    """The engine's run, with the slices ``again`` exported anew; a cancellation from outside becomes a drain,
+    and is raised again when that is done."""
     import asyncio
 
     from orchestrator.engine.run import run as run_all
 
-    task = asyncio.ensure_future(run_all(house.contexts, house.room, jobs_path=jobs_path))
+    work = run_all(house.contexts, house.room, jobs_path=jobs_path, again=again or {})
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -10,7 +10,7 @@ import os
 import pwd
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,14 @@ from orchestrator.app.selection import asked_window, zone_of
 from orchestrator.core.complaint import nearest
 from orchestrator.core.job import Job, JobFile
 from orchestrator.core.reasons import Reason
-from orchestrator.core.report import Gap
-from orchestrator.core.window import Window, WindowSet, intersect, subtract
+from orchestrator.core.report import Gap, JobReport, RedoOutcome, Report, exit_of_reason
+from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, subtract
 from orchestrator.errors import ExitCode, StorageError, UsageError
 from orchestrator.ports.store import Forgotten, ManifestReader, ManifestWriter
 
 if TYPE_CHECKING:
-    from orchestrator.app.wiring import Outside
-    from orchestrator.core.model import Fault
+    from orchestrator.app.wiring import House, Outside
+    from orchestrator.core.model import Fault, Slice
     from orchestrator.engine.clean import Deletion
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
     "clean",
     "forget",
     "forgetting",
+    "redo_exit",
+    "to_redo",
     "user_name",
     "writing",
 ]
@@ -181,6 +183,84 @@ async def forget(job_file: JobFile, outside: Outside, plan: Forgetting, *, wait_
         dropped = await manifest.forgettable(plan.job, plan.window)
         await manifest.forget(plan.job, plan.window, outside.clock.now())
     return Forgetting(plan.job, plan.timezone, plan.window, dropped)
+
+
+# --- redo ---
+
+
+async def to_redo(
+    job_file: JobFile, house: House, *, slice_id: str, from_: str, to: str
+) -> tuple[House, dict[str, tuple[Slice, ...]]]:
+    """The house narrowed to the slices of the one job of ``job_file`` that are to be exported anew, and those
+    slices: the one that ``slice_id`` means, or all that meet the window, whole. Raises UsageError."""
+    from orchestrator.engine.audit import all_slices
+    from orchestrator.engine.redo import REDOABLE
+
+    (job,) = job_file.jobs
+    manifest = house.room.manifest
+    if slice_id:
+        chosen = [await _one_slice(job_file, job, slice_id, manifest)]
+    else:
+        asked = asked_window(job, from_, to, house.room.clock.now())
+        if job.window is None or not job.window.holds(asked):
+            raise UsageError(
+                f"job {job.name}: {asked!r} does not lie in its window {job.window!r}",
+                hint="narrow --from and --to",
+            )
+        found = all_slices(manifest, job.name, REDOABLE, asked)
+        chosen = [slice_ async for slice_ in found if not slice_.replaces]
+        if not chosen:
+            raise UsageError(
+                f"job {job.name}: nothing was exported in {asked!r} yet",
+                hint="`orchestrator run` exports what is missing",
+            )
+    window = Window(
+        min(slice_.window.start_s for slice_ in chosen), max(slice_.window.end_s for slice_ in chosen)
+    )
+    narrowed = tuple(
+        replace(context, job=replace(context.job, window=window, due_until_s=window.end_s))
+        for context in house.contexts
+    )
+    return replace(house, contexts=narrowed), {job.name: tuple(chosen)}
+
+
+async def _one_slice(job_file: JobFile, job: Job, wanted: str, manifest: ManifestReader) -> Slice:
+    from orchestrator.app.story import slice_meant
+    from orchestrator.core.model import LIVE_STATES, SliceState
+    from orchestrator.engine.redo import REDOABLE
+
+    found = await manifest.slice(await slice_meant(job_file.manifest, wanted, manifest))
+    if found is None or found.job != job.name:
+        raise UsageError(
+            f"job {job.name} has no slice {wanted}",
+            hint="it was forgotten" if found is None else f"it belongs to job {found.job}",
+        )
+    unfinished = found.state in (*LIVE_STATES, SliceState.PLANNED)
+    if found.state in REDOABLE or unfinished:
+        return found  # what is unfinished is simply gone on with
+    raise UsageError(
+        f"slice {found.id} is {found.state.value}: its window belongs to other slices",
+        hint=f"name them by time: --from {iso_utc(found.window.start_s)} --to {iso_utc(found.window.end_s)}",
+    )
+
+
+def redo_exit(report: Report, *, interrupted: bool) -> int:
+    """What a redo comes to: its window, and every slice that was to be exported anew."""
+    codes = [int(report.exit)]
+    for job in report.jobs:
+        for one in job.redone:
+            if one.outcome is RedoOutcome.KEPT:
+                codes.append(exit_of_reason(one.reason))
+            elif one.outcome is RedoOutcome.UNFINISHED:
+                codes.append(ExitCode.INTERRUPTED if interrupted else _unfinished_exit(report, job))
+    return ExitCode.worst(codes)
+
+
+def _unfinished_exit(report: Report, job: JobReport) -> int:
+    from orchestrator.engine.run import exit_of_fault
+
+    fault = job.error or report.error
+    return exit_of_fault(fault) if fault is not None else ExitCode.INCOMPLETE
 
 
 # --- clean ---

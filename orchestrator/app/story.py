@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 
 from orchestrator.core.complaint import nearest
-from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.errors import UsageError
 from orchestrator.ports.store import JournalLine, ManifestReader
 
-__all__ = ["Relative", "Told", "story_of"]
+__all__ = ["Relative", "Told", "slice_meant", "story_of"]
 
 MOST_RELATIVES = 500
 """A window divided again and again has more descendants than anybody reads."""
@@ -20,7 +20,8 @@ SHOWN_CHOICES = 5
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """A slice of the same family: ``parent`` (and theirs), ``child`` (and theirs)."""
+    """A slice of the same family: ``parent`` (and theirs), ``child`` (and theirs), or one of the same window
+    that a redo made: ``older`` or ``newer``."""
 
     slice: Slice
     relation: str
@@ -43,7 +44,7 @@ async def story_of(place: str, wanted: str, manifest: ManifestReader) -> Told:
     """The slice meant by ``wanted``: its id, a remote task's uuid or name, or the beginning of one that fits
     no other. ``place`` names the manifest in the error. Raises UsageError when nothing or more than one
     fits."""
-    id_ = await _meant(place, wanted, manifest)
+    id_ = await slice_meant(place, wanted, manifest)
     slice_ = await manifest.slice(id_)
     job = slice_.job if slice_ is not None else await manifest.told_of(id_) or ""
     family = await _family(slice_, manifest) if slice_ is not None else ()
@@ -62,7 +63,8 @@ async def story_of(place: str, wanted: str, manifest: ManifestReader) -> Told:
     )
 
 
-async def _meant(place: str, wanted: str, manifest: ManifestReader) -> str:
+async def slice_meant(place: str, wanted: str, manifest: ManifestReader) -> str:
+    """The id of the slice meant by ``wanted``, as in ``story_of``. Raises UsageError."""
     exact = await _exactly(wanted, manifest)
     if exact:
         return exact
@@ -124,4 +126,13 @@ async def _family(slice_: Slice, manifest: ManifestReader) -> tuple[Relative, ..
         seen.update(child.id for child in children)
         descendants += [Relative(child, "child") for child in children]
         open_ += children
-    return (*ancestors, *descendants)
+    others = await manifest.slices(slice_.job, tuple(SliceState), window=slice_.window, limit=MOST_RELATIVES)
+    generations = [
+        Relative(other, "older" if other.generation < slice_.generation else "newer")
+        for other in others
+        if other.window == slice_.window
+        and other.logstream == slice_.logstream
+        and other.generation != slice_.generation
+        and other.id not in seen
+    ]
+    return (*ancestors, *generations, *descendants)

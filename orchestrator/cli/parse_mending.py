@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     LogFormat,
     LogStyle,
     Manifest,
+    NoProgress,
     Quiet,
     To,
     Verbose,
@@ -133,6 +134,59 @@ def verify(
         wait_s=wait,
     )
     end(asked, lambda stage: call.verify(stage, quick=quick, mark=not no_mark))
+
+
+@app.command(short_help="Export anew, swap in once verified.")
+def redo(
+    jobs: Jobs = "jobs.toml",
+    *,
+    job: Annotated[str, typer.Option("--job", metavar="NAME", help="The job whose slices are meant.")],
+    slice_id: Annotated[
+        str,
+        typer.Option("--slice", metavar="ID", help="One slice: its id, a beginning of it, or a uuid."),
+    ] = "",
+    from_: Annotated[
+        str,
+        typer.Option("--from", metavar="TIME", help="All slices that meet the window from here; with --to."),
+    ] = "",
+    to: Annotated[str, typer.Option("--to", metavar="TIME", help="Up to here, exclusive.")] = "",
+    wait: Wait = 0,
+    manifest: Manifest = "",
+    json: Json = False,
+    no_progress: NoProgress = False,
+    log_format: LogStyle = LogFormat.CONSOLE,
+    log_file: LogFile = "",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export slices anew, at once, and put the new files in the place of the old ones once they are verified.
+
+    Whole slices are redone, also those that the window only meets. Until the new file is verified the old one
+    stays, with its coverage; when the new export fails, or has fewer rows, it stays for good and the reason
+    is said. Failed slices are tried again, accepted ones too. Killed, the next `run` or `redo` goes on. Exits
+    0 when all were replaced, 3 when trying again may help, 7 when it cannot.
+
+    \b
+    Examples:
+      orchestrator redo --job web-access --slice 3fa9c1d2
+      orchestrator redo --job web-access --from 2026-01-14 --to 2026-01-15
+    """
+    from orchestrator.cli import running
+
+    asked = Asked(
+        "redo",
+        jobs,
+        (job,),
+        manifest=manifest,
+        json=json,
+        log_format=log_format.value,
+        log_file=log_file,
+        verbose=verbose,
+        quiet=quiet,
+        progress=not (no_progress or quiet),
+        wait_s=wait,
+    )
+    end(asked, lambda stage: running.redo(stage, slice_id=slice_id, from_=from_, to=to))
 
 
 @app.command(short_help="Sign off a gap: it stays listed, the exit becomes 0.")

@@ -16,6 +16,7 @@ from orchestrator.cli.print import (
     window_text,
 )
 from orchestrator.cli.stdout import Stdout
+from orchestrator.core.report import RedoOutcome
 from orchestrator.core.window import iso_utc
 from orchestrator.errors import ExitCode
 
@@ -114,8 +115,15 @@ def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) 
     for job in report.jobs:
         out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
     show_first_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, jobs_words)
+    redone = [item for job in report.jobs for item in job.redone]
+    for item in redone:
+        span = window_text(item.window, zones.get(item.job, "UTC"))
+        out.line(f"slice {item.slice} of {item.job}, {span}: {_REDONE[item.outcome]}{item.reason}")
     requests = counted(sum(report.requests.values()), "request")
     verdict = _verdict(report.exit)
+    if redone:
+        replaced = sum(item.outcome is RedoOutcome.REPLACED for item in redone)
+        verdict = f"{replaced:,} of {counted(len(redone), 'slice')} replaced"
     if report.exit == ExitCode.COMPLETE and any(job.gaps for job in report.jobs):
         verdict = "complete but for accepted gaps"
     out.line(f"{verdict}; {span_text(report.duration_s)}, {requests}")
@@ -131,6 +139,13 @@ def _verdict(code: int) -> str:
         ExitCode.UNMENDABLE: "incomplete, and no further run can mend what is left",
         ExitCode.INTERRUPTED: "interrupted and drained: run again, what is done is kept",
     }.get(ExitCode(code), f"ended with exit {int(code)}")
+
+
+_REDONE = {
+    RedoOutcome.REPLACED: "replaced",
+    RedoOutcome.KEPT: "kept as it was: ",
+    RedoOutcome.UNFINISHED: "not finished, the old file stays until a further `run` or `redo` is done",
+}
 
 
 def show_gaps(out: Stdout, gaps: Iterable[Gap], zones: Mapping[str, str]) -> None:

@@ -11,12 +11,14 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
 from orchestrator.app.library import drained_when_cancelled, running
+from orchestrator.app.mending import redo_exit, to_redo
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, signals, values
@@ -25,28 +27,59 @@ from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
-from orchestrator.core.model import Fault, SliceState
+from orchestrator.core.model import Fault, Slice, SliceState
 from orchestrator.core.report import Report
 from orchestrator.core.window import intersect, seconds
 from orchestrator.dashboard.progress import Held, Progress
 from orchestrator.engine.context import StopSignal
-from orchestrator.errors import ExitCode, Interrupted
+from orchestrator.errors import ExitCode, Interrupted, UsageError
 
-__all__ = ["run"]
+__all__ = ["redo", "run"]
+
+
+Again = dict[str, tuple[Slice, ...]]
+Prepare = Callable[[House], Awaitable[tuple[House, Again]]]
+"""Narrows a house to what a redo is about, and says which slices are to be exported anew."""
 
 
 def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
     """Make the coverage true and say how far that went; the exit code is the report's."""
     job_file = chosen(stage)
-    report = asyncio.run(_run(stage, job_file, max_duration_s, max_lines))
+    return _tell(stage, job_file, asyncio.run(_run(stage, job_file, max_duration_s, max_lines)))
+
+
+def redo(stage: Stage, *, slice_id: str, from_: str, to: str) -> int:
+    """Export stored slices anew, and say of each whether the new one took its place."""
+    job_file = chosen(stage)
+    if len(job_file.jobs) != 1:
+        raise UsageError("one job at a time", hint="give --job the full name of one job")
+    if bool(slice_id) == bool(from_ or to) or bool(from_) != bool(to):
+        raise UsageError(
+            "redo wants either --slice, or --from and --to", hint="see `orchestrator redo --help`"
+        )
+    if not Path(job_file.manifest).exists():
+        raise UsageError(
+            f"{job_file.manifest}: nothing was exported yet", hint="begin with `orchestrator run`"
+        )
+
+    async def prepare(house: House) -> tuple[House, Again]:
+        return await to_redo(job_file, house, slice_id=slice_id, from_=from_, to=to)
+
+    return _tell(stage, job_file, asyncio.run(_run(stage, job_file, 0, 0, prepare)))
+
+
+def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
     fault = _cleaned(stage, values.report_error(report))
     if fault is not None:
         complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
+    redone = [item for job in report.jobs for item in job.redone]
     if stage.document:
         stage.document.put("duration_s", round(report.duration_s, 3))
         stage.document.put("requests", values.requests_json(report.requests))
         jobs = (replace(job, error=_cleaned(stage, job.error)) for job in report.jobs)
         stage.document.stream("jobs", (values.run_job_json(job) for job in jobs))
+        if stage.asked.command == "redo":
+            stage.document.stream("redone", (values.redone_json(item) for item in redone))
         stage.document.end(
             int(report.exit),
             complete=report.complete,
@@ -63,7 +96,9 @@ def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
     return fault and replace(fault, message=stage.redaction(fault.message))
 
 
-async def _run(stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int) -> Report:
+async def _run(
+    stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int, prepare: Prepare | None = None
+) -> Report:
     with logged(stage) as bare:
         stop = StopSignal()
         outside = replace(bare, stop=stop)
@@ -71,7 +106,8 @@ async def _run(stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: 
             try:
                 async with running(job_file, outside, wait_s=stage.asked.wait_s) as house:
                     waiting_for_lock.clear()
-                    return await _watched(stage, job_file, house, outside, max_duration_s, max_lines)
+                    meant, again = (house, {}) if prepare is None else await prepare(house)
+                    return await _watched(stage, job_file, meant, outside, max_duration_s, max_lines, again)
             except asyncio.CancelledError:
                 if stop.is_set():
                     raise Interrupted(f"{stop.reason} before the run began") from None
@@ -79,7 +115,13 @@ async def _run(stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: 
 
 
 async def _watched(
-    stage: Stage, job_file: JobFile, house: House, outside: Outside, max_duration_s: int, max_lines: int
+    stage: Stage,
+    job_file: JobFile,
+    house: House,
+    outside: Outside,
+    max_duration_s: int,
+    max_lines: int,
+    again: Again,
 ) -> Report:
     log = structlog.get_logger()
     progress = Progress(
@@ -98,7 +140,10 @@ async def _watched(
         loop.call_later(max_duration_s, lambda: outside.stop.set("--max-duration", interrupted=False))
     log.info("run.started", jobs=len(job_file.jobs), manifest=job_file.manifest, log_file=str(stage.log_path))
     async with progress_shown(stage, progress):
-        report = await drained_when_cancelled(house, jobs_words(stage, job_file))
+        report = await drained_when_cancelled(house, jobs_words(stage, job_file), again)
+    if again:
+        interrupted = outside.stop.is_set() and outside.stop.interrupted
+        report = replace(report, exit=redo_exit(report, interrupted=interrupted))
     log.info(
         "run.complete" if report.complete else "run.incomplete",
         exit=int(report.exit),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.app.story import Relative
     from orchestrator.core.job import Job
     from orchestrator.core.model import Fault, RemoteTask, Slice
-    from orchestrator.core.report import Gap, JobPlan, JobReport, Report
+    from orchestrator.core.report import Gap, JobPlan, JobReport, Redone, Report
     from orchestrator.engine.audit import Finding
     from orchestrator.ports.store import JournalLine
 
@@ -26,6 +26,7 @@ __all__ = [
     "job_json",
     "line_json",
     "plan_json",
+    "redone_json",
     "relative_json",
     "report_error",
     "requests_json",
@@ -113,6 +114,17 @@ def run_job_json(report: JobReport) -> dict[str, Any]:
     }
 
 
+def redone_json(item: Redone) -> dict[str, Any]:
+    """What became of one slice of a redo."""
+    return {
+        "job": item.job,
+        "slice": item.slice,
+        **window_json(item.window),
+        "outcome": item.outcome.value,
+        "reason": item.reason or None,
+    }
+
+
 def requests_json(requests: dict[str, int]) -> dict[str, int]:
     """Every public family, also those without a request, then whatever else was counted."""
     return {**dict.fromkeys(FAMILIES, 0), **{str(family): count for family, count in requests.items()}}
@@ -174,7 +186,8 @@ def slice_json(slice_: Slice) -> dict[str, Any]:
 
 
 def relative_json(item: Relative) -> dict[str, Any]:
-    """A slice of the same family; ``relation`` is ``parent`` or ``child``, of any degree."""
+    """A slice of the same family; ``relation`` is ``parent`` or ``child``, of any degree, ``older`` or
+    ``newer``."""
     return {"relation": item.relation, "parent": item.slice.parent or None, **slice_json(item.slice)}
 
 

@@ -67,7 +67,10 @@ def split(slice_: Slice, rules: Rules) -> ev.Step:
 def divided(slice_: Slice, event: ev.Divided, now: float, rules: Rules) -> ev.Step:
     """One second holds more than a remote task may carry: ask for it by log stream; one stream, or what no
     stream divides, from both ends of the order. Whatever the parts hold, they are proven only together:
-    their rows must add up to what the second was counted to hold."""
+    their rows must add up to what the second was counted to hold. An older generation is not replaced by
+    parts."""
+    if slice_.replaces:
+        return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
     total, receipt = slice_.recount or 0, slice_.receipt
     counted = [(stream, lines) for stream, lines in event.streams if lines > 0]
     if not slice_.logstream and len(counted) > 1 and sum(lines for _, lines in counted) >= total:
@@ -151,13 +154,15 @@ def relieved(slice_: Slice, event: ev.Relieved, now: float, rules: Rules) -> ev.
 
 def _handed_on(slice_: Slice) -> Slice:
     """Others carry on: nothing staged or waited for is this slice's any more. A file that stands for it stays
-    its own until all of its rows stand elsewhere."""
+    its own until all of its rows stand elsewhere; that of an older generation is not its own."""
+    if slice_.replaces:
+        slice_ = replace(slice_, published_path="", published_sha256="", published_rows=0)
     return replace(slice_, receipt=None, best=None, path="", reason=Reason.REPLACED)
 
 
 def _in_question(slice_: Slice) -> Window | None:
     """While old and new files stand side by side, the window of a slice that had one is not covered."""
-    return slice_.window if slice_.published_path else None
+    return slice_.window if slice_.published_path and not slice_.replaces else None
 
 
 def _child(
@@ -173,6 +178,7 @@ def _child(
         window=window,
         generation=parent.generation,
         parent=parent.id,
+        replaces=parent.replaces,
         whole=(parent.whole or parent.id) if window == parent.window else parent.whole,
         part=part,
     )

@@ -223,6 +223,15 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The older generation keeps its place: what was to replace it is given up. ``reason`` is the word for
+    it."""
+
+    slice_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     """An audit found that the stored window no longer agrees with the ledger; ``reason`` is a word of
     ``core.reasons``."""
@@ -255,6 +264,7 @@ Event = (
     | PublishFailed
     | StagedLost
     | Dropped
+    | Withdrawn
     | Marked
 )
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.model import Evidence, Slice, SliceState
-from orchestrator.core.rules import Rules
+from orchestrator.core.rules import IllegalEvent, Rules
 
-__all__ = ["discard", "dropped", "fail", "marked"]
+__all__ = ["discard", "dropped", "fail", "marked", "withdrawn"]
 
 S = SliceState
 
@@ -31,6 +31,14 @@ def dropped(slice_: Slice, event: ev.Dropped, now: float, rules: Rules) -> ev.St
     if task is not None and task.uuid:
         orders = (ev.Unwatch(task), ev.DeleteRemote(task), *orders)
     return ev.Step(replace(slice_, state=S.ABANDONED, receipt=None, best=None), orders)
+
+
+def withdrawn(slice_: Slice, event: ev.Withdrawn, now: float, rules: Rules) -> ev.Step:
+    """The older generation stays. Raises IllegalEvent for a slice that replaces nothing."""
+    if not slice_.replaces:
+        raise IllegalEvent(f"slice {slice_.id} is to replace no other")
+    step = dropped(slice_, ev.Dropped(slice_.id), now, rules)
+    return replace(step, slice=replace(step.slice, reason=event.reason, replaces=""))
 
 
 def marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step:

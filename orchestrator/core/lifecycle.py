@@ -120,6 +120,10 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.CUT, ev.Resumed): _row(resuming.still_divided, S.CUT),
     (S.SUPERSEDED, ev.Relieved): _row(dividing.relieved, S.SUPERSEDED),
     (S.CUT, ev.Relieved): _row(dividing.relieved, S.CUT),
+    **{
+        (state, ev.Withdrawn): _row(letting_go.withdrawn, S.ABANDONED)
+        for state in (S.SETTLING, S.FAILED, S.EMPTY)
+    },
     (S.DONE, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.EMPTY, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.FAILED, ev.Resumed): _row(resuming.revived, S.PLANNED, S.SETTLING),

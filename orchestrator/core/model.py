@@ -336,6 +336,10 @@ class Slice:
     published_sha256: str = ""
     published_rows: int = 0
     parent: str = ""
+    replaces: str = ""
+    """The slice of an older generation that keeps its file and its coverage until this one and its siblings
+    are verified; "" for all that hold their window by themselves. Of such a group only the first has no
+    ``parent``."""
     whole: str = ""
     """The slice of one overfull second whose count this one's rows must add up to, together with its
     siblings'; "" for all that are proven by themselves."""

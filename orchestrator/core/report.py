@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from orchestrator.core.model import Fault
-from orchestrator.core.reasons import Reason
+from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import ExitCode
 
-__all__ = ["Gap", "JobPlan", "JobReport", "PlannedSlice", "Report", "exit_of_gaps", "settled_to"]
+__all__ = [
+    "Gap",
+    "JobPlan",
+    "JobReport",
+    "PlannedSlice",
+    "RedoOutcome",
+    "Redone",
+    "Report",
+    "exit_of_gaps",
+    "exit_of_reason",
+    "settled_to",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,37 @@ class Gap:
     accepted: str | None = None
     advice: str = ""
     slice: str = ""
+
+
+class RedoOutcome(StrEnum):
+    """What became of one slice that was to be exported anew."""
+
+    REPLACED = "replaced"
+    """The new export is verified and has taken its place."""
+    KEPT = "kept"
+    """The new export failed or fell short: the old file and its coverage stay."""
+    UNFINISHED = "unfinished"
+    """The next `run` or `redo` goes on; the old file stays until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """One slice of a redo; ``reason`` is why the old one was kept, "" otherwise."""
+
+    job: str
+    slice: str
+    window: Window
+    outcome: RedoOutcome
+    reason: str = ""
+
+
+def exit_of_reason(reason: str) -> int:
+    """What a window that could not be exported anew for ``reason`` comes to."""
+    if reason == Reason.REFUSED:
+        return ExitCode.REFUSED
+    if reason == Reason.ROWS_OUTSIDE_WINDOW:
+        return ExitCode.INTEGRITY
+    return ExitCode.INCOMPLETE if describe_reason(reason).mendable else ExitCode.UNMENDABLE
 
 
 def exit_of_gaps(gaps: Iterable[Gap]) -> int:
@@ -65,6 +108,8 @@ class JobReport:
     slices: dict[str, int] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
     not_due: WindowSet = ()
+    redone: tuple[Redone, ...] = ()
+    """Of a redo: what became of each slice."""
     error: Fault | None = None
 
 

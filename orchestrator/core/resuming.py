@@ -8,6 +8,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.rules import IllegalEvent, Rules, task_of
+from orchestrator.core.settling import withheld
 from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
 
 __all__ = ["replanned", "resumed", "revived"]
@@ -36,6 +37,8 @@ def resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.St
         case S.SETTLING:
             if slice_.receipt is None:
                 raise IllegalEvent(f"slice {slice_.id} has nothing to settle")
+            if withheld(slice_):
+                return ev.Step(slice_, parked=True)
             return ev.Step(slice_, (ev.Publish(slice_, slice_.receipt),))
         case _:
             return ev.Step(replace(slice_, not_before_at=0.0))

@@ -20,6 +20,7 @@ __all__ = [
     "settle_empty",
     "settle_short",
     "staged_lost",
+    "withheld",
 ]
 
 S = SliceState
@@ -38,7 +39,15 @@ def settle(slice_: Slice, receipt: Receipt) -> ev.Step:
         return _proven(after, discard(slice_))
     after = replace(slice_, state=S.SETTLING, receipt=receipt, best=None)
     losers = discard(slice_, keep=receipt.staged_path)
+    if withheld(after):
+        return ev.Step(after, losers, parked=True)
     return ev.Step(after, (ev.Publish(after, receipt), *losers))
+
+
+def withheld(slice_: Slice) -> bool:
+    """Whether a verified slice must wait for its siblings: one that came from dividing what is to replace an
+    older generation. All of them take its place together, or none."""
+    return bool(slice_.replaces and slice_.parent)
 
 
 def _proven(slice_: Slice, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
@@ -47,6 +56,8 @@ def _proven(slice_: Slice, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
         orders = (*orders, ev.Gather(slice_.job, slice_.whole))
     if slice_.parent and slice_.parent != slice_.whole:
         orders = (*orders, ev.Relieve(slice_.job, slice_.parent))
+    if not withheld(slice_):
+        slice_ = replace(slice_, replaces="")
     return ev.Step(slice_, orders, covered=None if slice_.part else slice_.window)
 
 
@@ -55,7 +66,7 @@ def settle_short(slice_: Slice, receipt: Receipt) -> ev.Step:
     best = fuller(slice_.best, receipt)
     counted = slice_.recount if slice_.recount is not None else slice_.expected_lines
     missing = (counted or 0) - best.stored_rows
-    if not best.staged_path:
+    if not best.staged_path or slice_.replaces:
         return fail(replace(slice_, receipt=best), short_by(missing), discard(slice_))
     return settle(replace(slice_, reason=short_by(missing), evidence=Evidence.NONE), best)
 
@@ -86,7 +97,13 @@ def published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> e
     receipt = slice_.receipt
     if receipt is None or not receipt.staged_path:
         bare = replace(
-            slice_, state=S.EMPTY, path="", published_path="", published_sha256="", published_rows=0
+            slice_,
+            state=S.EMPTY,
+            path="",
+            published_path="",
+            published_sha256="",
+            published_rows=0,
+            replaces="",
         )
         return _proven(bare)
     stands = replace(
@@ -94,6 +111,7 @@ def published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> e
         published_path=slice_.path,
         published_sha256=receipt.stored_sha256,
         published_rows=receipt.stored_rows,
+        replaces="",
     )
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.

@@ -4,15 +4,18 @@ what became of it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from orchestrator.core.job import Job
 from orchestrator.core.model import Fault, Slice
-from orchestrator.core.report import Gap, JobReport, Report, exit_of_gaps, settled_to
+from orchestrator.core.report import Gap, JobReport, Redone, Report, exit_of_gaps, settled_to
 from orchestrator.core.window import Window, WindowSet
+from orchestrator.engine import redo
 from orchestrator.engine.arrivals import Stray
 from orchestrator.engine.audit import gaps_of
+from orchestrator.engine.clean import Surplus, delete_surplus
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.driver import Driver
@@ -35,9 +38,16 @@ from orchestrator.errors import ExitCode, OrchestratorError, UsageError
 __all__ = ["exit_of_fault", "run"]
 
 
-async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> Report:
+async def run(
+    contexts: Sequence[JobContext],
+    room: Room,
+    *,
+    jobs_path: str,
+    again: Mapping[str, Sequence[Slice]] = MappingProxyType({}),
+) -> Report:
     """Run all jobs together until each asked window is covered or nothing more can be done for it in this
     run. ``jobs_path`` is what a shell is to be told of the job file, for the commands in the report.
+    ``again`` are slices to be exported anew, by job: the report then tells what became of each.
 
     Never raises for what the service or the disk did: the report says it, per job and as a whole. A defect of
     ours is raised. Setting ``room.stop`` drains: the report then tells how far it came. Cancelling drains
@@ -48,12 +58,13 @@ async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> 
     room = replace(room, clock=SteadyClock(room.clock))
     desks: dict[str, Desk] = {}
     refused: dict[str, Fault] = {}
+    kept: dict[str, dict[str, str]] = {}
     fault: Fault | None = None
     driver: Driver | None = None
     try:
         driver = Driver(desks_of(contexts, room, desks), room, next_number=await room.manifest.next_number())
         openings = []
-        missing = await _take_up_all(contexts, room, driver, refused)
+        missing = await _take_up_all(contexts, room, driver, refused, again)
         for context in contexts:
             if context.job.name in missing:
                 driver.working_on(context.job.name, +1)
@@ -66,12 +77,18 @@ async def run(contexts: Sequence[JobContext], room: Room, *, jobs_path: str) -> 
                 task.cancel()
             await asyncio.gather(*openings, return_exceptions=True)
         fault = driver.fault
+        if fault is None or fault.code == "disk_full":
+            for context in contexts:
+                if context.job.name not in refused or refused[context.job.name].code != "usage":
+                    kept[context.job.name] = await _end_redos(context, room)
     except OrchestratorError as error:
         fault = fault_of(error)
     reports = [
         await _report(c, room, desks.get(c.job.name), refused.get(c.job.name), fault, jobs_path)
         for c in contexts
     ]
+    if again:
+        reports = [replace(report, redone=await _redone(report.job, again, kept, room)) for report in reports]
     exit_code = ExitCode.worst([r.exit for r in reports] + ([exit_of_fault(fault)] if fault else []))
     settled = [
         _settled_to(context.job, report)
@@ -104,8 +121,30 @@ def desks_of(contexts: Sequence[JobContext], room: Room, desks: dict[str, Desk])
     return list(desks.values())
 
 
+async def _end_redos(context: JobContext, room: Room) -> dict[str, str]:
+    """What was withheld takes its place, or is given up; remote tasks that go with it are deleted at once."""
+    kept = await redo.swap(context, room)
+    if kept:
+        tasks = await room.manifest.surplus(context.job.name)
+        await delete_surplus([Surplus(context, task, "let go") for task in tasks if task.uuid], room)
+    return kept
+
+
+async def _redone(
+    job: str, again: Mapping[str, Sequence[Slice]], kept: Mapping[str, dict[str, str]], room: Room
+) -> tuple[Redone, ...]:
+    try:
+        return await redo.outcomes(again.get(job, ()), kept.get(job, {}), room.manifest)
+    except OrchestratorError:  # the manifest cannot be read any more: the report's error says so
+        return ()
+
+
 async def _take_up_all(
-    contexts: Sequence[JobContext], room: Room, driver: Driver, refused: dict[str, Fault]
+    contexts: Sequence[JobContext],
+    room: Room,
+    driver: Driver,
+    refused: dict[str, Fault],
+    again: Mapping[str, Sequence[Slice]],
 ) -> dict[str, WindowSet | None]:
     """What earlier runs left of every job goes into memory before anything is admitted, so that the ceilings
     count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look
@@ -121,7 +160,9 @@ async def _take_up_all(
             refused[job.name] = fault_of(error)
             driver.stop_job(job.name, refused[job.name])
             continue
-        left = await leftovers(job, job.window, manifest)
+        chosen = again.get(job.name, ())
+        await redo.begin(context, chosen, room)
+        left = await leftovers(job, job.window, manifest, frozenset(slice_.id for slice_ in chosen))
         lacking = await missing_of(job, job.window, manifest, left.taken)
         for slice_, event in left.events:
             driver.resume(slice_, event)

@@ -151,26 +151,35 @@ async def _contacted(context: JobContext, room: Room) -> LogStore:
     return await context.meta.describe_logstore(identity.project, identity.logstore)
 
 
-async def leftovers(job: Job, window: Window, manifest: ManifestReader) -> Leftovers:
-    """Unfinished slices that meet the window go on whole; others are let go. What failed before gets a new
-    budget, unless another run cannot mend it or all of the gap was accepted."""
+async def leftovers(
+    job: Job, window: Window, manifest: ManifestReader, again: frozenset[str] = frozenset()
+) -> Leftovers:
+    """Unfinished slices that meet the window go on whole; others are let go, but for those of a redo, which
+    stays begun. What failed before gets a new budget, unless another run cannot mend it, all of the gap was
+    accepted, or newer slices are under way to replace it. The failed slices ``again`` get one in any case."""
     events: list[tuple[Slice, ev.Event]] = []
     taken: list[Window] = []
     for slice_ in await manifest.live(job.name):
         must_resolve = slice_.state in (SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.SETTLING)
-        if slice_.window.meets(window) or must_resolve:
+        if slice_.window.meets(window) or must_resolve or slice_.replaces:
             events.append((slice_, ev.Resumed(slice_.id)))
         else:
             events.append((slice_, ev.Dropped(slice_.id)))
     for side in _outside(window):
         async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), side):
-            if not slice_.window.meets(window):
+            if not slice_.window.meets(window) and not slice_.replaces:
                 events += [(slice_, ev.Dropped(slice_.id))]
     events += [(s, ev.Resumed(s.id)) for s in await manifest.waited(job.name) if s.window.meets(window)]
     taken += await manifest.unfinished(job.name, window)
     signed = normalise(item.window for item in await manifest.acceptances(job.name))
+    outlasting = frozenset(await manifest.replaced(job.name))
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
         taken += [slice_.window]
+        if slice_.id in outlasting:
+            continue
+        if slice_.id in again:
+            events.append((slice_, ev.Resumed(slice_.id)))
+            continue
         if signed and not subtract(subtract((slice_.window,), signed), await covered_of(job, manifest)):
             continue
         if describe_reason(slice_.reason).mendable or _may_go_on(job, slice_):

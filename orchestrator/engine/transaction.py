@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
-from orchestrator.ports.store import Changes, Covered, JournalEntry
+from orchestrator.ports.store import Changes, Covered, JournalEntry, Outlived
 
 __all__ = ["Transaction"]
 
@@ -26,6 +26,7 @@ class Transaction:
         self._uncovered: list[Covered] = []
         self._journal: list[JournalEntry] = []
         self._jobs: list[Job] = []
+        self._outlived: list[Outlived] = []
         self.orders: list[ev.Instruction] = []
         self.told: list[tuple[Slice | None, Slice, ev.Event | None]] = []
         self.parked: set[str] = set()
@@ -74,6 +75,8 @@ class Transaction:
             self._uncovered += [
                 Covered(after.job, stream or "*", step.uncovered) for stream in step.also_uncovered
             ]
+        if before.replaces and not after.replaces and after.state in (SliceState.DONE, SliceState.EMPTY):
+            self.outlive(before, before.replaces)
         if step.parked:
             self.parked.add(after.id)
         else:
@@ -81,6 +84,20 @@ class Transaction:
         self.orders.extend(step.instructions)
         self.told.append((before, after, event))
         self._note(after, _WORD.sub("_", type(event).__name__).lower(), **_detail(before, after, event))
+
+    def outlive(self, newer: Slice, older: str) -> None:
+        """The slice ``older`` gives way: its window is held by ``newer``, or by that one's siblings too."""
+        item = Outlived(newer.job, older)
+        if item not in self._outlived:
+            self._outlived.append(item)
+            self._journal.append(
+                JournalEntry(self._now, newer.job, older, "outlived", {"by": newer.id, "state": "superseded"})
+            )
+
+    def keep(self, older: Slice, reason: str) -> None:
+        """The redo of ``older`` has failed for ``reason``: it stays what it is."""
+        self._outlived.append(Outlived(older.job, older.id, kept=True))
+        self._note(older, "kept", state=older.state.value, reason=reason)
 
     def changes(self) -> Changes:
         return Changes(
@@ -90,6 +107,7 @@ class Transaction:
             uncovered=tuple(self._uncovered),
             journal=tuple(self._journal),
             jobs=tuple(self._jobs),
+            outlived=tuple(self._outlived),
         )
 
     def _note(self, slice_: Slice, event: str, **detail: str | float | None) -> None:

@@ -62,6 +62,10 @@ def write_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     connection.executemany(sql("hold_task"), current)
     connection.executemany(sql("put_slice"), rows)
     connection.executemany(sql("put_task"), further)
+    for item in changes.outlived:
+        if not item.kept:
+            connection.execute(sql("outlive"), {"id": item.slice_id})
+        connection.execute(sql("end_replacing"), {"id": item.slice_id, "job": keys[item.job]})
     connection.executemany(sql("drop_bare_intent"), [task for task in (*current, *further) if task["uuid"]])
     _raise_next_number(connection, (task["number"] for task in (*current, *further)))
     for covered in _merged(changes.covered):
@@ -79,6 +83,7 @@ def _job_keys(connection: sqlite3.Connection, changes: Changes) -> dict[str, int
     names.update(task.job for task in changes.tasks)
     names.update(item.job for item in (*changes.covered, *changes.uncovered))
     names.update(entry.job for entry in changes.journal)
+    names.update(item.job for item in changes.outlived)
     for piece in changes.slices:
         names.add(piece.job)
         if piece.task is not None:

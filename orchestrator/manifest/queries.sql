@@ -34,13 +34,13 @@ ORDER BY name
 INSERT INTO slices (
   id, job, logstream, start_s, end_s, state, generation, attempt, throttled, refetched, fetch_round, expiries, padded,
   not_before_at, expected_lines, counted_at, recount, recounted_at, evidence, reason, path, published_path,
-  published_sha256, published_rows, parent, whole, part, edge_ms, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
+  published_sha256, published_rows, parent, replaces, whole, part, edge_ms, task_number, task_uuid, updated_at, staged_path, form, extension, fetched_bytes,
   fetched_sha256, stored_bytes, stored_sha256, served_rows, dropped_rows, stored_rows, kept_start_s, kept_end_s,
   truncated, time_known, wire_bytes, turn_ms, best
 ) VALUES (
   :id, :job, :logstream, :start_s, :end_s, :state, :generation, :attempt, :throttled, :refetched, :fetch_round,
   :expiries, :padded, :not_before_at, :expected_lines, :counted_at, :recount, :recounted_at, :evidence, :reason,
-  :path, :published_path, :published_sha256, :published_rows, :parent, :whole, :part, :edge_ms, :task_number, :task_uuid, :updated_at, :staged_path, :form,
+  :path, :published_path, :published_sha256, :published_rows, :parent, :replaces, :whole, :part, :edge_ms, :task_number, :task_uuid, :updated_at, :staged_path, :form,
   :extension, :fetched_bytes, :fetched_sha256, :stored_bytes, :stored_sha256, :served_rows, :dropped_rows,
   :stored_rows, :kept_start_s, :kept_end_s, :truncated, :time_known, :wire_bytes, :turn_ms, :best
 ) ON CONFLICT (id) DO UPDATE SET
@@ -51,7 +51,7 @@ INSERT INTO slices (
   expected_lines = excluded.expected_lines, counted_at = excluded.counted_at, recount = excluded.recount,
   recounted_at = excluded.recounted_at, evidence = excluded.evidence, reason = excluded.reason, path = excluded.path,
   published_path = excluded.published_path, published_sha256 = excluded.published_sha256,
-  published_rows = excluded.published_rows, parent = excluded.parent, whole = excluded.whole, part = excluded.part,
+  published_rows = excluded.published_rows, parent = excluded.parent, replaces = excluded.replaces, whole = excluded.whole, part = excluded.part,
   edge_ms = excluded.edge_ms,
   task_number = excluded.task_number, task_uuid = excluded.task_uuid, updated_at = excluded.updated_at,
   staged_path = excluded.staged_path, form = excluded.form, extension = excluded.extension,
@@ -60,6 +60,23 @@ INSERT INTO slices (
   dropped_rows = excluded.dropped_rows, stored_rows = excluded.stored_rows, kept_start_s = excluded.kept_start_s,
   kept_end_s = excluded.kept_end_s, truncated = excluded.truncated, time_known = excluded.time_known,
   wire_bytes = excluded.wire_bytes, turn_ms = excluded.turn_ms, best = excluded.best
+
+-- name: outlive
+UPDATE slices SET state = 'superseded', reason = 'replaced', evidence = 'none', path = '', published_path = '',
+  published_sha256 = '', published_rows = 0, staged_path = NULL, form = NULL, extension = NULL, fetched_bytes = NULL,
+  fetched_sha256 = NULL, stored_bytes = NULL, stored_sha256 = NULL, served_rows = NULL, dropped_rows = NULL,
+  stored_rows = NULL, kept_start_s = NULL, kept_end_s = NULL, truncated = NULL, time_known = NULL, wire_bytes = NULL,
+  turn_ms = NULL, best = NULL
+WHERE id = :id
+
+-- name: end_replacing
+UPDATE slices INDEXED BY slices_by_replaced SET replaces = '' WHERE job = :job AND replaces = :id AND replaces <> ''
+
+-- name: replaced
+SELECT DISTINCT replaces FROM slices INDEXED BY slices_by_replaced WHERE job = :job AND replaces <> ''
+
+-- name: replacing
+SELECT id FROM slices INDEXED BY slices_by_replaced WHERE job = :job AND replaces = :id AND replaces <> '' ORDER BY start_s, id
 
 -- name: put_task
 INSERT INTO remote_tasks (number, uuid, name, slice_id, job, attempt, start_s, end_s, row_limit, row_order, format, intent_at,

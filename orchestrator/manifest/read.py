@@ -33,6 +33,8 @@ __all__ = [
     "next_number",
     "one_slice",
     "quick_check",
+    "replaced",
+    "replacing",
     "slices",
     "story",
     "surplus",
@@ -297,6 +299,23 @@ def like(connection: sqlite3.Connection, text: str, limit: int) -> tuple[str, ..
     after = words("ids_from", "told_from", "uuids_from")
     begin = sorted(word for word in after if word.startswith(text))
     return tuple(begin[:limit]) or tuple(sorted(after | words("ids_before", "uuids_before")))
+
+
+def replaced(connection: sqlite3.Connection, job: str) -> tuple[str, ...]:
+    """Ids of slices that newer ones are to replace."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    return tuple(row["replaces"] for row in connection.execute(sql("replaced"), {"job": key}))
+
+
+def replacing(connection: sqlite3.Connection, job: str, slice_id: str) -> tuple[Slice, ...]:
+    """The slices that are to replace this one, by window."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    found = connection.execute(sql("replacing"), {"job": key, "id": slice_id})
+    return _all_of(connection, [row["id"] for row in found])
 
 
 def told_of(connection: sqlite3.Connection, slice_id: str) -> str | None:

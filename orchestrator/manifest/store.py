@@ -193,6 +193,12 @@ class SqliteReader:
     async def like(self, text: str, limit: int) -> tuple[str, ...]:
         return await self._ask(lambda connection: read.like(connection, text, limit))
 
+    async def replaced(self, job: str) -> tuple[str, ...]:
+        return await self._ask(lambda connection: read.replaced(connection, job))
+
+    async def replacing(self, job: str, slice_id: str) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.replacing(connection, job, slice_id))
+
     async def told_of(self, slice_id: str) -> str | None:
         return await self._ask(lambda connection: read.told_of(connection, slice_id))
 
@@ -203,17 +209,13 @@ class SqliteReader:
         return await self._ask(read.created_at)
 
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
-        """What was signed off, by start."""
         return await self._ask(lambda connection: read.acceptances(connection, job))
-
-    # beyond the port
 
     async def tasks_of_slice(self, slice_id: str) -> tuple[RemoteTask, ...]:
         """Every remote task a slice ever had, by number."""
         return await self._ask(lambda connection: read.tasks_of_slice(connection, slice_id))
 
     async def tasks_of_uuid(self, uuid: str) -> tuple[RemoteTask, ...]:
-        """Rows with this uuid, those of forgotten slices too: is this remote task ours?"""
         return await self._ask(lambda connection: read.tasks_of_uuid(connection, uuid))
 
     async def quick_check(self) -> tuple[str, ...]:

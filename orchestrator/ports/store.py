@@ -21,6 +21,7 @@ __all__ = [
     "LedgerRow",
     "ManifestReader",
     "ManifestWriter",
+    "Outlived",
 ]
 
 
@@ -50,6 +51,16 @@ class Covered:
     job: str
     logstream: str
     window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Outlived:
+    """The redo of one slice has ended. Unless it is ``kept``, newer slices hold its window from this commit
+    on: it ends as superseded, without a file."""
+
+    job: str
+    slice_id: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,12 @@ class Changes:
     journal: tuple[JournalEntry, ...] = ()
     jobs: tuple[Job, ...] = ()
     """Jobs to remember with their identity."""
+    outlived: tuple[Outlived, ...] = ()
+    """Older generations whose redo has ended."""
 
     def __bool__(self) -> bool:
-        return bool(self.slices or self.tasks or self.covered or self.uncovered or self.journal or self.jobs)
+        slices = self.slices or self.tasks or self.outlived
+        return bool(slices or self.covered or self.uncovered or self.journal or self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +262,14 @@ class ManifestReader(Protocol):
     async def like(self, text: str, limit: int) -> tuple[str, ...]:
         """At most ``limit`` ids of slices and uuids that begin with ``text``, or else those that come next to
         it in the alphabet."""
+        ...
+
+    async def replaced(self, job: str) -> tuple[str, ...]:
+        """Ids of slices that newer ones, not all of them verified yet, are to replace."""
+        ...
+
+    async def replacing(self, job: str, slice_id: str) -> tuple[Slice, ...]:
+        """The slices that are to replace this one, with what they were divided into, by window."""
         ...
 
     async def told_of(self, slice_id: str) -> str | None:

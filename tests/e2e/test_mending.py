@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import shlex
@@ -11,9 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from orchestrator.cli import main
+from orchestrator.testing.archive import rows_of
 from tests.e2e.conftest import PATIENCE_S
 from tests.e2e.proving import (
     DAY,
@@ -27,19 +32,18 @@ from tests.e2e.proving import (
     manifest_is_intact,
     nothing_leaks,
     program,
-    rows_of,
     same_rows,
     truth,
 )
 
-ROWS = 6000
+ROWS = 4000
 WHOLE = ("--from", DAY[0], "--to", DAY[1])
 NIGHT = ("--from", DAY[0], "--to", "2026-01-14T06:00:00Z")
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """One emulator for all tests of this file, with six thousand rows in one day."""
+    """One emulator for all tests of this file, with four thousand rows in one day."""
     folder = tmp_path_factory.mktemp("served")
     with program(folder, "--world", str(describe_world(folder, ROWS))) as made:
         yield made
@@ -47,7 +51,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture
 def desk(served: Program, tmp_path: Path) -> Iterator[Program]:
-    """A job file of its own in front of that emulator; six slices, nothing exported yet."""
+    """A job file of its own in front of that emulator; nothing exported yet."""
     made = desk_beside(served, tmp_path)
     made.write_job()
     yield made
@@ -64,10 +68,28 @@ def rows(served: Program) -> Rows:
 
 
 def ask(desk: Program, *arguments: str) -> Ended:
-    """One command with a document; fails on a traceback."""
-    ended = desk.call(*arguments, "--json")
-    assert "Traceback" not in ended.err, ended.err
-    return ended
+    """One command with a document, in this process: only what may die needs one of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(desk.folder),
+        mock.patch.dict(os.environ, desk.environment, clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main([*arguments, "--json"])
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def ran(desk: Program, *arguments: str) -> Ended:
+    """One whole run."""
+    return ask(desk, "run", "--no-progress", *arguments)
+
+
+def ledger(desk: Program) -> list[dict[str, Any]]:
+    """Every row of the ledger."""
+    found: list[dict[str, Any]] = ask(desk, "manifest").document["rows"]
+    return found
 
 
 def until(holds: Callable[[], object], patience_s: float = 30.0) -> None:
@@ -123,7 +145,7 @@ def own_running(desk: Program) -> list[dict[str, Any]]:
 def test_an_accepted_gap_stays_listed_and_no_longer_counts(desk: Program) -> None:
     """`run`, `gaps` and `status` exit 0, the ledger says who signed, and no attempt is spent on it."""
     occupied(desk)
-    assert desk.run(*NIGHT).exit == 7
+    assert ran(desk, *NIGHT).exit == 7
     (gap,) = ask(desk, "gaps", *NIGHT).document["gaps"]
     assert (gap["reason"], gap["mendable"], gap["accepted"]) == ("path occupied", False, None)
     span = ("--from", gap["from"], "--to", gap["to"])
@@ -131,7 +153,7 @@ def test_an_accepted_gap_stays_listed_and_no_longer_counts(desk: Program) -> Non
     assert done.exit == 0, done.err
     assert [item["accepted"] for item in done.document["accepted"]] == ["a test file"]
     before = desk.emulated.stats()["requests"]["create"]
-    again = desk.run(*NIGHT)
+    again = ran(desk, *NIGHT)
     assert again.exit == 0
     assert again.document["complete"] is True
     assert [item["accepted"] for item in again.document["jobs"][0]["gaps"]] == ["a test file"]
@@ -139,7 +161,7 @@ def test_an_accepted_gap_stays_listed_and_no_longer_counts(desk: Program) -> Non
     assert desk.emulated.stats()["requests"]["create"] == before
     for command in ("gaps", "status"):
         assert ask(desk, command, *NIGHT).exit == 0
-    signed = [row for row in desk.ledger() if row["accepted_by"]]
+    signed = [row for row in ledger(desk) if row["accepted_by"]]
     assert {(row["slice_start"], row["reason"]) for row in signed} == {(gap["from"], "path occupied")}
 
 
@@ -149,11 +171,11 @@ def test_only_real_gaps_can_be_accepted(desk: Program) -> None:
     assert never.exit == 2
     assert "never tried" in never.document["error"]["message"]
     occupied(desk)
-    assert desk.run(*NIGHT).exit == 7
+    assert ran(desk, *NIGHT).exit == 7
     done = ask(desk, "accept", "--job", "web", *WHOLE, "--reason", "known")
     assert done.exit == 0
     assert {part["why"] for part in done.document["not_gaps"]} == {"stored", "never tried"}
-    late = ask(desk, "accept", "--job", "web", "--from", "2026-01-14T05:00Z", "--to", DAY[1], "--reason", "x")
+    late = ask(desk, "accept", "--job", "web", "--from", "2026-01-14T05:55Z", "--to", DAY[1], "--reason", "x")
     assert late.exit == 2
     assert "is stored" in late.document["error"]["message"]
     assert ask(desk, "accept", "--job", "web", *WHOLE, "--reason", " ").exit == 2
@@ -182,58 +204,58 @@ def test_the_printed_command_mends_the_gap(desk: Program) -> None:
 
 def test_forgetting_drops_coverage_and_leaves_the_files(desk: Program, rows: Rows) -> None:
     """Nobody asked and no --yes: exit 2. With it, a new run exports again and adopts what is alike."""
-    assert desk.run().exit == 0
+    assert ran(desk).exit == 0
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in desk.final_files()}
     refused = ask(desk, "forget", "--job", "web")
     assert refused.exit == 2
     assert "--yes" in refused.document["error"]["message"]
-    old = {int(row["task_name"].rsplit("-", 1)[1]) for row in desk.ledger()}
+    old = {int(row["task_name"].rsplit("-", 1)[1]) for row in ledger(desk)}
     done = ask(desk, "forget", "--job", "web", "--yes")
     assert done.exit == 0, done.err
     assert done.document["slices"] == len(before)
     assert set(done.document["paths"]) == {str(path) for path in before}
     assert done.document["uncovered"] == [{"from": DAY[0], "to": DAY[1]}]
-    assert desk.run().exit == 0
+    assert ran(desk).exit == 0
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in desk.final_files()} == before
     same_rows(desk.archived(), rows)
-    fresh = [int(row["task_name"].rsplit("-", 1)[1]) for row in desk.ledger()]
+    fresh = [int(row["task_name"].rsplit("-", 1)[1]) for row in ledger(desk)]
     assert min(fresh) > max(old), "numbers are never used again"
 
 
 def test_a_part_can_be_forgotten_and_is_exported_again(desk: Program, rows: Rows) -> None:
     """Slices go whole; what is forgotten is a gap until the next run, which touches nothing else."""
-    assert desk.run().exit == 0
-    kept = {row["slice"]: row["uuid"] for row in desk.ledger() if row["slice_start"] >= "2026-01-14T12"}
+    assert ran(desk).exit == 0
+    kept = {row["slice"]: row["uuid"] for row in ledger(desk) if row["slice_start"] >= "2026-01-14T12"}
     done = ask(desk, "forget", "--job", "web", *NIGHT, "--yes")
     (lost,) = done.document["uncovered"]
     assert (lost["from"], lost["to"] > NIGHT[3]) == (DAY[0], True)
     gaps = ask(desk, "gaps")
     assert gaps.exit == 3
     assert [{"from": gap["from"], "to": gap["to"]} for gap in gaps.document["gaps"]] == [lost]
-    assert desk.run().exit == 0
-    ledger = desk.ledger()
-    assert kept.items() <= {row["slice"]: row["uuid"] for row in ledger}.items()
-    same_rows(sum((rows_of(Path(row["path"])) for row in ledger if row["path"]), Rows()), rows)
+    assert ran(desk).exit == 0
+    found = ledger(desk)
+    assert kept.items() <= {row["slice"]: row["uuid"] for row in found}.items()
+    same_rows(sum((rows_of(Path(row["path"])) for row in found if row["path"]), Rows()), rows)
     manifest_is_intact(desk)
 
 
 def test_a_forgotten_name_may_mean_other_records(desk: Program) -> None:
     """A changed job is refused until its name was forgotten. Files of its former life are not overwritten."""
-    assert desk.run(*NIGHT).exit == 0
+    assert ran(desk, *NIGHT).exit == 0
     before = {path: path.read_bytes() for path in desk.final_files()}
     desk.write_job({"query": "match level:ERROR"})
-    changed = desk.run(*NIGHT)
+    changed = ran(desk, *NIGHT)
     assert changed.exit == 2
     assert "forget" in changed.document["error"]["hint"]
     assert ask(desk, "forget", "--job", "wbe", "--yes").document["error"]["hint"] == "did you mean web?"
     assert ask(desk, "forget", "--job", "web", "--yes").exit == 0
-    assert desk.run(*NIGHT).exit in (0, 7)
+    assert ran(desk, *NIGHT).exit in (0, 7)
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_on_a_terminal_forget_asks(desk: Program) -> None:
     """No is no, and nothing is forgotten; y forgets."""
-    assert desk.run(*NIGHT).exit == 0
+    assert ran(desk, *NIGHT).exit == 0
     for answer, code in ((b"n\n", 2), (b"y\n", 0)):
         ours, theirs = pty.openpty()
         child = subprocess.Popen(
@@ -250,7 +272,7 @@ def test_on_a_terminal_forget_asks(desk: Program) -> None:
         os.close(ours)
         assert child.returncode == code, (out, err)
         assert b"The files stay" in err
-    assert desk.ledger() == []
+    assert ledger(desk) == []
 
 
 # --- clean
@@ -263,8 +285,8 @@ def test_clean_deletes_what_was_let_go_and_nothing_else(
     (tmp_path / "other").mkdir()
     other = desk_beside(served, tmp_path / "other")
     other.write_job()
-    assert other.run(*NIGHT).exit == 0
-    assert desk.run(*NIGHT).exit == 0
+    assert ran(other, *NIGHT).exit == 0
+    assert ran(desk, *NIGHT).exit == 0
     kept = own(desk) | own(other)
     killed_in_the_middle(desk)
     let_go = {task["uuid"] for task in own_running(desk)}
@@ -303,23 +325,23 @@ def test_clean_leaves_what_a_killed_run_goes_on_with(desk: Program, rows: Rows) 
     assert [file["path"] for file in swept.document["staging"]] == [str(stale)]
     assert theirs.exists()
     assert not stale.exists()
-    assert desk.run().exit == 0
+    assert ran(desk).exit == 0
     same_rows(desk.archived(), rows)
     assert waiting <= own(desk), "the tasks of the killed run were gone on with"
 
 
 def own_prefix(desk: Program) -> str:
     """How the names of this manifest's remote tasks begin."""
-    return str(desk.ledger()[0]["task_name"]).rsplit("-", 1)[0] + "-"
+    return str(ledger(desk)[0]["task_name"]).rsplit("-", 1)[0] + "-"
 
 
 def test_clean_deletes_a_stray_that_the_manifest_never_heard_of(desk: Program) -> None:
     """A manifest restored from an older copy meets names of its own that it does not know: they enter it
     first, and their numbers are not used again."""
-    assert desk.run(*NIGHT).exit == 0
+    assert ran(desk, *NIGHT).exit == 0
     copy = (desk.folder / "orchestrator.db").read_bytes()
     known = own(desk)
-    assert desk.run().exit == 0
+    assert ran(desk).exit == 0
     strays = own(desk) - known
     assert len(strays) >= 3
     for path in desk.folder.glob("orchestrator.db-*"):
@@ -330,8 +352,8 @@ def test_clean_deletes_a_stray_that_the_manifest_never_heard_of(desk: Program) -
     assert {task["uuid"] for task in cleaned.document["remote_tasks"]} == strays
     assert own(desk) == known
     highest = max(int(task["name"].rsplit("-", 1)[1]) for task in cleaned.document["remote_tasks"])
-    assert desk.run().exit == 0
-    fresh = [int(row["task_name"].rsplit("-", 1)[1]) for row in desk.ledger() if row["uuid"] not in known]
+    assert ran(desk).exit == 0
+    fresh = [int(row["task_name"].rsplit("-", 1)[1]) for row in ledger(desk) if row["uuid"] not in known]
     assert min(fresh) > highest
 
 
@@ -353,13 +375,66 @@ def test_clean_tells_the_truth_about_what_is_left(desk: Program) -> None:
     assert own_running(desk) == []
 
 
+# --- redo
+
+
+def test_a_redo_is_swapped_in_once_verified(desk: Program, rows: Rows) -> None:
+    """With a smaller max_lines one file gives way to several; the others are left alone. A redo that dies is
+    gone on with by the next run, and until then the old file stands and counts."""
+    assert ran(desk).exit == 0
+    first, *others = ledger(desk)
+    before = {path: path.stat().st_ino for path in desk.final_files()}
+    desk.write_job({"max_lines": 300})
+    desk.emulated.behave(run_base_s=30.0)
+    child = desk.start("redo", "--job", "web", "--slice", first["slice"][:10], "--no-progress")
+    until(lambda: own_running(desk))
+    locked = ask(desk, "redo", "--job", "web", *NIGHT)
+    assert (locked.exit, locked.document["redone"]) == (8, [])
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=PATIENCE_S)
+    assert {path: path.stat().st_ino for path in desk.final_files()} == before
+    assert ask(desk, "gaps").exit == 0, "covered all the time"
+    desk.emulated.behave(run_base_s=0.1)
+    went_on = ran(desk)
+    assert went_on.exit == 0
+    assert not Path(first["path"]).exists()
+    after = {path: path.stat().st_ino for path in desk.final_files()}
+    assert {row["path"] for row in others} == {str(path) for path in before.keys() & after.keys()}
+    assert len(after) >= len(before) + 3
+    same_rows(desk.archived(), rows)
+    told = ask(desk, "story", "jobs.toml", first["slice"])
+    assert told.document["slice"]["state"] == "superseded"
+    assert "newer" in {item["relation"] for item in told.document["family"]}
+    again = ask(desk, "redo", "--job", "web", "--slice", others[0]["slice"], "--no-progress")
+    assert again.exit == 0, again.err
+    assert [(item["slice"], item["outcome"]) for item in again.document["redone"]] == [
+        (others[0]["slice"], "replaced")
+    ]
+    assert ask(desk, "verify").exit == 0
+    manifest_is_intact(desk)
+    nothing_leaks(desk, locked, told, again)
+
+
+def test_a_redo_that_cannot_be_meant_is_refused(desk: Program) -> None:
+    """Nothing exported yet, both ways of naming slices at once, none of them, an unknown slice: exit 2."""
+    assert ask(desk, "redo", "--job", "web", *NIGHT).exit == 2
+    assert not (desk.folder / "orchestrator.db").exists()
+    assert ran(desk, *NIGHT).exit == 0
+    assert ask(desk, "redo", "--job", "web").exit == 2
+    assert ask(desk, "redo", "--job", "web", "--slice", "ffff", *NIGHT).exit == 2
+    assert ask(desk, "redo", "--job", "web", "--slice", "zzzz").exit == 2
+    later = ask(desk, "redo", "--job", "web", "--from", "2026-01-14T20:00:00Z", "--to", DAY[1])
+    assert later.exit == 2
+    assert "nothing was exported" in later.document["error"]["message"]
+
+
 # --- story
 
 
 def test_a_story_is_found_by_any_of_its_names(desk: Program) -> None:
     """Id, beginning of an id, uuid, name of the remote task: one and the same; what is unknown exits 2."""
-    assert desk.run(*NIGHT).exit == 0
-    row = desk.ledger()[0]
+    assert ran(desk, *NIGHT).exit == 0
+    row = ledger(desk)[0]
     for wanted in (row["slice"], row["slice"][:8], row["uuid"], row["uuid"][:10], row["task_name"]):
         told = ask(desk, "story", "jobs.toml", wanted)
         assert told.exit == 0, told.err
@@ -408,7 +483,7 @@ def test_each_job_has_its_own_exit_and_stops_nobody_else(desk: Program, served: 
     whole = job.replace('name = "web"', 'name = "whole"')
     refused = whole.replace('"whole"', '"refused"').replace('logstore = "web"', 'logstore = "absent"')
     (desk.folder / "jobs.toml").write_text(text + whole + refused)
-    ended = desk.run(*NIGHT)
+    ended = ran(desk, *NIGHT)
     assert ended.exit == 5
     exits = {item["job"]: item["exit"] for item in ended.document["jobs"]}
     assert exits == {"web": 7, "whole": 0, "refused": 5}

@@ -62,7 +62,12 @@ def receipts(draw: st.DrawFn, window: Window) -> Receipt:
 def legal_events(draw: st.DrawFn, slice_now: Slice, fresh_number: int) -> ev.Event:
     """One event that the table allows, with drawn content."""
     kinds = sorted(
-        (event for state, event in TABLE if state is slice_now.state), key=lambda kind: kind.__name__
+        (
+            event
+            for state, event in TABLE
+            if state is slice_now.state and (event is not ev.Withdrawn or slice_now.replaces)
+        ),
+        key=lambda kind: kind.__name__,
     )
     kind = draw(st.sampled_from(kinds))
     task = slice_now.task
@@ -72,6 +77,7 @@ def legal_events(draw: st.DrawFn, slice_now: Slice, fresh_number: int) -> ev.Eve
         ev.Resumed: ev.Resumed(slice_now.id),
         ev.Dropped: ev.Dropped(slice_now.id),
         ev.Marked: ev.Marked(slice_now.id, "damaged"),
+        ev.Withdrawn: ev.Withdrawn(slice_now.id, "source gone"),
         ev.Admitted: ev.Admitted(
             slice_now.id, number if task is not None and not task.uuid else fresh_number, "o-x-n"
         ),
@@ -115,10 +121,10 @@ class SliceLife(RuleBasedStateMachine):
         """Numbers whose last create is known to have made nothing."""
         self.posted: set[int] = set()
 
-    @initialize(expected=COUNTS)
-    def begin(self, expected: int | None) -> None:
-        """Planned, counted or not."""
-        self.slice = slice_(S.PLANNED, expected_lines=expected)
+    @initialize(expected=COUNTS, replaces=st.sampled_from(["", "older"]))
+    def begin(self, expected: int | None, replaces: str) -> None:
+        """Planned, counted or not, at first or anew."""
+        self.slice = slice_(S.PLANNED, expected_lines=expected, replaces=replaces)
 
     @precondition(lambda self: any(state is self.slice.state for state, _ in TABLE))
     @rule(data=st.data(), later_s=st.floats(0.0, 500.0))
@@ -151,6 +157,10 @@ class SliceLife(RuleBasedStateMachine):
                 assert number not in self.posted or number in self.may_post, "a create was repeated"
                 self.posted.add(number)
                 self.may_post.discard(number)
+        if before.replaces:
+            assert step.uncovered is None, "the older generation stays covered"
+            published = [order for order in step.instructions if isinstance(order, ev.Publish)]
+            assert not (published and before.parent), "parts of a redo take their place together"
         if step.covered is not None:
             assert step.slice.state in (S.DONE, S.EMPTY)
             assert step.slice.reason == ""

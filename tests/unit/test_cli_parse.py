@@ -25,6 +25,7 @@ COMMANDS = [
     "manifest",
     "story",
     "verify",
+    "redo",
     "accept",
     "forget",
     "clean",

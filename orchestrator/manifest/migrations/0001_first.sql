@@ -63,6 +63,7 @@ CREATE TABLE slices (
   published_sha256 TEXT NOT NULL,
   published_rows INTEGER NOT NULL,
   parent         TEXT NOT NULL,
+  replaces       TEXT NOT NULL,
   whole          TEXT NOT NULL,
   part           TEXT NOT NULL,
   edge_ms        INTEGER NOT NULL,
@@ -92,6 +93,7 @@ CREATE TABLE slices (
 CREATE INDEX slices_by_time ON slices (job, start_s, id);
 CREATE INDEX slices_holding ON slices (job, id) WHERE state IN ('cut', 'superseded') AND published_path <> '';
 CREATE INDEX slices_divided ON slices (job, start_s, whole) WHERE whole <> '';
+CREATE INDEX slices_by_replaced ON slices (job, replaces) WHERE replaces <> '';
 CREATE INDEX slices_by_whole ON slices (whole) WHERE whole <> '';
 CREATE INDEX slices_by_state ON slices (job, state, start_s, id);
 CREATE INDEX slices_ready ON slices (job, start_s, id) WHERE state = 'planned' AND not_before_at <= 0;
