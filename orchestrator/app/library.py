@@ -187,11 +187,11 @@ async def running(
 
     _make_folder(Path(job_file.manifest).parent)
     async with (
-        ManifestLock(job_file.manifest, now=outside.clock.now).holding(wait_s),
+        ManifestLock(job_file.manifest, now=outside.clock.now).holding(wait_s) as lock,
         open_writer(
             job_file.manifest, now=outside.clock.now, new_id=lambda: outside.rng.token_hex(8)
         ) as manifest,
-        furnished(job_file, manifest, outside) as house,
+        furnished(job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
     ):
         yield house
 

@@ -291,6 +291,7 @@ async def clean(job_file: JobFile, outside: Outside, *, dry_run: bool, wait_s: f
     from orchestrator.app.wiring import furnished
     from orchestrator.engine.clean import Deletion, delete_surplus, find_surplus, wanted_staging
     from orchestrator.engine.run import exit_of_fault
+    from orchestrator.manifest.lock import FRESH_S
 
     if not _exists(job_file.manifest):
         return Cleaned(ExitCode.COMPLETE, (), (), ())
@@ -303,7 +304,10 @@ async def clean(job_file: JobFile, outside: Outside, *, dry_run: bool, wait_s: f
             if writer is None:
                 return Cleaned(ExitCode.COMPLETE, (), (), ())
             manifest = writer
-        house = await cleanup.enter_async_context(furnished(job_file, _as_writer(manifest), outside))
+        quiet_s = 0.0 if dry_run else FRESH_S  # a run may have ended a moment ago
+        house = await cleanup.enter_async_context(
+            furnished(job_file, _as_writer(manifest), outside, quiet_s=quiet_s)
+        )
         found = await find_surplus(house.contexts, manifest, house.room)
         if dry_run:
             deletions = tuple(Deletion(item) for item in found.surplus)

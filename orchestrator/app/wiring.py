@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
@@ -17,6 +17,7 @@ from orchestrator.dataplane.destination import FolderDestination
 from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.engine.context import JobContext, Room, StopSignal
 from orchestrator.engine.gate import RequestGate
+from orchestrator.engine.steady import SteadyClock
 from orchestrator.errors import CredentialsError, UsageError
 from orchestrator.ports.control import Observer
 from orchestrator.ports.store import ManifestWriter
@@ -61,17 +62,28 @@ class NoBoundary:
 
 @asynccontextmanager
 async def furnished(
-    job_file: JobFile, manifest: ManifestWriter, outside: Outside, *, offline: bool = False
+    job_file: JobFile,
+    manifest: ManifestWriter,
+    outside: Outside,
+    *,
+    offline: bool = False,
+    quiet_s: float = 0.0,
 ) -> AsyncIterator[House]:
     """The house of ``job_file`` for as long as the context lasts; connections are closed with it.
 
-    Contacts nobody yet. ``offline`` looks for no credentials: whatever asks the service then fails. Raises
+    Contacts nobody yet, and nobody for ``quiet_s`` seconds: what an earlier process sent in its last second
+    counts too. ``offline`` looks for no credentials: whatever asks the service then fails. Session and engine
+    share one steady clock, so that the service's time means the same to both. Raises
     CredentialsError when a service's credentials cannot be found, UsageError for proxies, certificates and
     destinations that cannot be used.
     """
+    outside = replace(outside, clock=SteadyClock(outside.clock))
     async with AsyncExitStack() as cleanup:
         gate = RequestGate(
-            requests_per_s=job_file.limits.requests_per_s, queries=job_file.limits.queries, rng=outside.rng
+            requests_per_s=job_file.limits.requests_per_s,
+            queries=job_file.limits.queries,
+            rng=outside.rng,
+            quiet_s=quiet_s,
         )
         proxies = Proxies.from_environment(outside.environment)
         clients = {

@@ -31,18 +31,20 @@ class _Waiter:
 
 class RequestGate:
     """The Gate port. ``requests_per_s`` bounds all signed calls together over any one-second interval,
-    ``queries`` how many query and histogram calls are out at once. ``counts`` are the requests let go so far,
+    ``queries`` how many query and histogram calls are out at once; nothing is let go for ``quiet_s`` seconds
+    after the gate was made. ``counts`` are the requests let go so far,
     by family, retries included.
 
     Waiting follows the loop's monotonic clock. Cancelling a waiter costs nobody a turn; a request let go and
     cancelled in the same instant has used its turn up and gives its query slot back.
     """
 
-    def __init__(self, *, requests_per_s: float, queries: int, rng: Rng) -> None:
+    def __init__(self, *, requests_per_s: float, queries: int, rng: Rng, quiet_s: float = 0.0) -> None:
         if queries < 1:
             raise ValueError(f"{queries} queries at once would never end")
         self.counts: dict[str, int] = {family.value: 0 for family in Family}
         self._pacer = Pacer(requests_per_s)
+        self._opens_at = asyncio.get_running_loop().time() + quiet_s if quiet_s > 0 else float("-inf")
         self._rng = rng
         self._free_query_slots = queries
         self._waiting: dict[Family, deque[_Waiter]] = {family: deque() for family in Family}
@@ -96,7 +98,7 @@ class RequestGate:
     def _next_family(self, now: float) -> tuple[Family | None, float | None]:
         """The family whose first waiter may go now, earliest comer first; else how long until one may (None:
         nobody waits for time)."""
-        common_wait_s = self._pacer.common_wait_s(now)
+        common_wait_s = max(self._pacer.common_wait_s(now), self._opens_at - now)
         chosen: Family | None = None
         first = self._came + 1
         soonest_s: float | None = None

@@ -23,12 +23,14 @@ import orjson
 from orchestrator.core.window import iso_utc
 from orchestrator.errors import ManifestLocked, StorageError
 
-__all__ = ["LockOwner", "ManifestLock", "lock_path", "owner"]
+__all__ = ["FRESH_S", "LockOwner", "ManifestLock", "lock_path", "owner"]
 
 _PATIENCE_S = 0.3
 """Even who does not want to wait tries this long: `owner` holds the lock for an instant when it looks."""
 _POLL_S = 0.01
 _LONGEST_POLL_S = 0.5
+FRESH_S = 1.05
+"""So long a request counts against ``requests_per_second``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,9 @@ class ManifestLock:
         self._path = lock_path(manifest)
         self._now = now
         self._descriptor: int | None = None
+        self.quiet_s = 0.0
+        """How long, once the lock is taken, a request of the owner before may still lie within the last
+        second. A killed owner leaves its text behind and not the time of its end."""
 
     @property
     def held(self) -> bool:
@@ -114,6 +119,7 @@ class ManifestLock:
         descriptor, self._descriptor = self._descriptor, None
         with suppress(OSError):  # the text is for display; the lock goes with the descriptor either way
             os.ftruncate(descriptor, 0)
+            os.utime(descriptor)
         os.close(descriptor)
 
     @asynccontextmanager
@@ -126,6 +132,7 @@ class ManifestLock:
             self.release()
 
     def _try(self) -> bool:
+        existed = self._path.exists()
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError as error:
@@ -149,8 +156,14 @@ class ManifestLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
+        self.quiet_s = self._still_fresh_s(descriptor) if existed else 0.0
         self._introduce(descriptor)
         return True
+
+    def _still_fresh_s(self, descriptor: int) -> float:
+        left = os.fstat(descriptor)
+        since_s = 0.0 if left.st_size else max(0.0, self._now() - left.st_mtime)
+        return max(0.0, FRESH_S - since_s)
 
     def _introduce(self, descriptor: int) -> None:
         text = {"host": socket.gethostname(), "pid": os.getpid(), "since": iso_utc(self._now())}

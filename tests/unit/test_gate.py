@@ -239,3 +239,14 @@ def test_no_query_at_all_is_refused() -> None:
     """A gate without query slots would wait for ever; it is an error instead."""
     with pytest.raises(ValueError, match="0 queries"):
         RequestGate(requests_per_s=1.0, queries=0, rng=SeededRng(0))
+
+
+def test_a_gate_may_stay_shut_at_first() -> None:
+    """What an earlier process sent in its last second counts: nothing is let go before that is over."""
+
+    async def work(time: VirtualTime) -> float:
+        gate = RequestGate(requests_per_s=20.0, queries=1, rng=time.rng, quiet_s=1.05)
+        async with gate.request(Family.META):
+            return time.elapsed_s
+
+    assert run_virtual(work) == pytest.approx(1.05)

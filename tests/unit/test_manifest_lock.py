@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import ExitCode, ManifestLocked, StorageError
-from orchestrator.manifest.lock import LockOwner, ManifestLock, lock_path, owner
+from orchestrator.manifest.lock import FRESH_S, LockOwner, ManifestLock, lock_path, owner
 
 HOLD = """
     import asyncio, sys
@@ -187,3 +188,31 @@ def test_releasing_twice_is_harmless(tmp_path: Path) -> None:
     mine.release()
     mine.release()
     assert lock_path(tmp_path / "m.db").read_bytes() == b""
+
+
+def test_a_lock_tells_how_fresh_the_owner_before_may_be(tmp_path: Path) -> None:
+    """Nobody before: none. Released just now: about a second, and less as time passes. Killed: the whole
+    second, because nobody knows when."""
+
+    async def taken(now: float) -> tuple[ManifestLock, float]:
+        lock = ManifestLock(tmp_path / "m.db", now=lambda: now)
+        await lock.acquire()
+        return lock, lock.quiet_s
+
+    async def work() -> None:
+        real = time.time()
+        lock, quiet_s = await taken(real)
+        assert quiet_s == 0.0
+        lock.release()
+        released_at = lock_path(tmp_path / "m.db").stat().st_mtime
+        for later_s, expected_s in ((0.0, FRESH_S), (0.5, FRESH_S - 0.5), (5.0, 0.0), (-900.0, FRESH_S)):
+            lock, quiet_s = await taken(released_at + later_s)
+            assert quiet_s == pytest.approx(expected_s, abs=0.01)
+            lock.release()
+            os.utime(lock_path(tmp_path / "m.db"), (released_at, released_at))
+        lock_path(tmp_path / "m.db").write_text('{"pid": 1}')
+        lock, quiet_s = await taken(released_at + 9_000)
+        assert quiet_s == FRESH_S
+        lock.release()
+
+    asyncio.run(work())
