@@ -77,7 +77,7 @@ def path_text(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += ("." if text else "") + _key_text(part)
+            text += ("." if text else "") + _key_text(str(part))  # a library caller's may be anything
     return text
 
 

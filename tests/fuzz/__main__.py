@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 ROUND = 10_000
+LEAST = 600
+"""Inputs that a round is asked for, however few are missing: it may run fewer."""
 AT_ONCE = 2
 MEMORY_BYTES = 3 << 30
 """Of address space: an input that wants more is a finding, not the end of the machine."""
@@ -52,7 +54,7 @@ def _shoot(name: str, inputs: int, seed: int) -> dict[str, Any]:
         if left <= 0:
             break
         shot = target.armed(
-            min(left, ROUND),
+            max(min(left, ROUND), LEAST),
             database=None,
             derandomize=False,
             phases=(Phase.generate, Phase.shrink),
@@ -66,7 +68,7 @@ def _shoot(name: str, inputs: int, seed: int) -> dict[str, Any]:
                 "inputs": target.inputs,
                 "seconds": time.monotonic() - began,
                 "found": traceback.format_exc(limit=-12),
-                "replay": f"make fuzz TARGET={name} SEED={seed + number} N={min(left, ROUND)}",
+                "replay": f"make fuzz TARGET={name} SEED={seed + number} N={max(min(left, ROUND), LEAST)}",
             }
     return {"inputs": target.inputs, "seconds": time.monotonic() - began, "found": "", "replay": ""}
 

@@ -119,6 +119,13 @@ def test_services_of_odd_names_are_listed() -> None:
         JobFile.from_dict(tables, folder="/srv", environment={}, now_s=1.8e9)
 
 
+def test_a_key_that_is_no_text_is_named_all_the_same() -> None:
+    """A library caller's key of any type is named in the complaint about its value."""
+    tables = {"service": {"region": "bj"}, "jobs": [JOB], None: "${NO}"}
+    with pytest.raises(JobFileError, match="None: the environment variable NO is not set"):
+        JobFile.from_dict(tables, folder="/srv", environment={}, now_s=1.8e9)
+
+
 def test_references_are_found_in_one_pass() -> None:
     """A text full of references that never end costs no more than its length."""
     began = time.thread_time()
