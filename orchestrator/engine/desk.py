@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.core import events as ev
 from orchestrator.core.model import Fault
 from orchestrator.engine.context import JobContext
 from orchestrator.engine.recovery import Resolver
@@ -34,3 +35,17 @@ class Desk:
     due_at: float | None = None
     created: int = 0
     fetched_bytes: int = 0
+
+    def tally(self, event: ev.Event, *, alone: bool) -> None:
+        """Note what ``event`` tells about the job as a whole. ``alone``: no remote task of any job waits or
+        runs."""
+        match event:
+            case ev.Created() | ev.Adopted():
+                self.created += 1
+                self.lonely_refusals = 0
+            case ev.CreateDoubted() if event.fault.status in (400, 403):
+                self.lonely_refusals = self.lonely_refusals + 1 if alone else 0
+            case ev.Staged():
+                self.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
+            case _:
+                pass

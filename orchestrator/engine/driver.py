@@ -178,7 +178,7 @@ class Driver:
         ]
         if self._create_room() > 0:
             for desk in self._desks.values():
-                if desk.open and desk.stopped is None:
+                if desk.open and desk.stopped is None and not self._held(desk):
                     desk.due_at = await self._room.manifest.next_due_at(desk.context.job.name)
                     dues += [] if desk.due_at is None else [desk.due_at]
         pause_s = min([LONGEST_NAP_S, *(due - now for due in dues)])
@@ -243,31 +243,17 @@ class Driver:
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
         if step.slice.expiries >= 2 and step.slice.expiries > slice_.expiries:
             self._lower_quota(slice_.job, now)
-        self._tally(desk, item)
+        if isinstance(item, ev.Published):
+            self._quota = self._quota.stored()
+        # Other creates under way may be refused as well: only what was accepted fills a quota.
+        running = any(s.state in (SliceState.WAITING, SliceState.RUNNING) for s in self._live.values())
+        desk.tally(item, alone=not running)
 
     def _lower_quota(self, job: str, now: float) -> None:
         lower = self._quota.expired(now)
         if lower.tasks < self._quota.tasks:
             self._room.observer.noted("admission.lowered", job=job, tasks=lower.tasks)
         self._quota = lower
-
-    def _tally(self, desk: Desk, event: ev.Event) -> None:
-        match event:
-            case ev.Created() | ev.Adopted():
-                desk.created += 1
-                desk.lonely_refusals = 0
-            case ev.CreateDoubted() if event.fault.status in (400, 403):
-                # Other creates under way may be refused as well: only what was accepted fills a quota.
-                alone = not any(
-                    s.state in (SliceState.WAITING, SliceState.RUNNING) for s in self._live.values()
-                )
-                desk.lonely_refusals = desk.lonely_refusals + 1 if alone else 0
-            case ev.Published():
-                self._quota = self._quota.stored()
-            case ev.Staged():
-                desk.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
-            case _:
-                pass
 
     def _remember(self, transaction: Transaction) -> None:
         """Memory follows the manifest: live slices stay, all others leave."""
@@ -340,7 +326,7 @@ class Driver:
         waiting: dict[str, deque[Slice]] = {}
         for name, desk in self._desks.items():
             due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
-            if room > 0 and due and desk.open and desk.stopped is None:
+            if room > 0 and due and desk.open and desk.stopped is None and not self._held(desk):
                 found = await self._room.manifest.admissible(name, now, room + len(self._live))
                 waiting[name] = deque(s for s in found if s.id not in self._live)
                 desk.fresh, desk.due_at = False, None
@@ -360,8 +346,20 @@ class Driver:
                 break
             admitted[choice.job] = admitted.get(choice.job, 0) + 1
             self._admit_create(waiting[choice.job].popleft())
+            if not self._desks[choice.job].created:
+                del waiting[choice.job]
+                self._desks[choice.job].fresh = True
         for name, queue in waiting.items():
             self._desks[name].fresh = self._desks[name].fresh or bool(queue)
+
+    def _held(self, desk: Desk) -> bool:
+        """Until the service has accepted one create of the job, they go one at a time: what it refuses to all
+        of them, it refuses once."""
+        return not desk.created and any(
+            slice_.job == desk.context.job.name
+            and slice_.state in (SliceState.SUBMITTING, SliceState.PLANNED)
+            for slice_ in self._live.values()
+        )
 
     def _admit_create(self, slice_: Slice) -> None:
         task = slice_.task

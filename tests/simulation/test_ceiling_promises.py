@@ -3,6 +3,7 @@ is interrupted."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -222,3 +223,19 @@ def test_files_that_keep_expiring_lower_how_many_are_asked_for_at_once(tmp_path:
     )
     assert rig.complaints(rig.run()) == []
     assert rig.lives[0].notes["admission.lowered"] > 0
+
+
+def test_a_job_that_may_not_create_asks_once(tmp_path: Path) -> None:
+    """The first create goes alone: a refusal that concerns the job costs one request, whatever ``tasks``
+    is."""
+    rig = Rig(Setting(seed=2, slices=24, limits=ceilings(tasks=10)), tmp_path)
+    asked: list[str] = []
+
+    async def refused(behind: Any, request: Any, *, send_within_s: float) -> Any:
+        asked.append(request.name)
+        await asyncio.sleep(2.0)
+        raise Refused("not yours", status=403, service_code="AccessDenied")
+
+    rig.disturb = only_first("tasks", create=refused)
+    report = rig.run()
+    assert (report.exit, len(asked)) == (ExitCode.REFUSED, 1)

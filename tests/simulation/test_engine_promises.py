@@ -84,7 +84,7 @@ def test_finished_slices_of_a_job_without_links_do_not_stop_another_job(tasks: i
     assert rig.archived_by_second() == rig.truth()
 
 
-@pytest.mark.parametrize(("tasks", "beside"), [(4, ExitCode.INCOMPLETE), (20, ExitCode.COMPLETE)])
+@pytest.mark.parametrize(("tasks", "beside"), [(1, ExitCode.INCOMPLETE), (20, ExitCode.COMPLETE)])
 def test_remote_tasks_that_may_not_be_watched_hold_their_room_and_no_more(
     tasks: int, beside: ExitCode, tmp_path: Path
 ) -> None:
