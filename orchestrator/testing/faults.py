@@ -48,6 +48,8 @@ _SILENCE: Mapping[str, Any] = {"shape": "silent hours", "indexed": False, "windo
 
 _UNCOUNTED: Mapping[str, Any] = {"count_refused": True, "histogram_fails": "always"}
 
+# Where remote tasks stand still, give_up_after is short; with a clock that is set meanwhile every one would
+# be given up at its first look, for ever: kept apart until dates of the service are read by one clock.
 _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "end inclusive": _whim("end inclusive", "rows past the end"),
     "end whole second": _whim("end whole second", "rows past the end"),
@@ -65,8 +67,8 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "pages repeat": _whim("pages repeat", "item on two pages"),
     "keys omitted": _whim("keys omitted", "log stream not said"),
     "short links": _whim("short links", "link expired"),
-    "files vanish": _whim("files vanish", "Vanished", "link refused", tags="pause"),
-    "files expire": _whim("files expire", "EXPIRED", "file missing", tags="pause"),
+    "files vanish": _whim("files vanish", "Vanished", "link refused", export={"pause_s": 600.0}),
+    "files expire": _whim("files expire", "EXPIRED", "file missing", export={"pause_s": 600.0}),
     "expires at link": _whim("expires at link", "EXPIRED", "file missing"),
     "json array": _whim("json array", "file_layout=array", tags="csv"),
     "gzip files": _whim("gzip files", "file_compression=gzip"),
@@ -101,9 +103,8 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "no histogram": _whim(
         "no histogram",
         "histogram refused",
-        "answer 500",
         tags="counts",
-        export={"shape": "silent hours", "window_s": 6 * 3600, "query": "match GET"},
+        export={"shape": "silent hours", "window_s": 6 * 3600, "query": "match GET", "align": Align.HOUR},
     ),
     "counts refused": _whim("counts refused", "count refused", tags="counts"),
     "no counts at all": _whim("no counts at all", "count refused", tags="counts"),
@@ -121,11 +122,13 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "unknown state": _whim("unknown state", "RUNNING shown as PAUSED"),
     "failures": _whim("failures", "FAILED"),
     "failures without code": _whim("failures without code", "FAILED"),
-    "stuck tasks": _whim("stuck tasks", "StoodStill", export={"give_up_after_s": 300}, tags="stuck quota"),
+    "stuck tasks": _whim(
+        "stuck tasks", "StoodStill", export={"give_up_after_s": 300}, tags="stuck quota clock"
+    ),
     "delete refused while running": _whim(
         "delete refused while running",
         "delete refused",
-        tags="twins stuck quota",
+        tags="twins stuck quota clock",
         export={"give_up_after_s": 300},
     ),
     "delete twice is success": _whim("delete twice is success", "deleted again"),
@@ -154,7 +157,7 @@ _TROUBLES: Mapping[str, Fault] = {
     "counts too high at first": _trouble("short files", spell={"count_error": 0.3}, tags="counts"),
     "out of service at first": _trouble("a spell", spell={"bad_gateway_probability": 1.0}),
     "out of service later": _trouble("a spell", spell={"reset_probability": 1.0}, spell_life=1),
-    "long pauses": _trouble("long pause", pause_s=14_400.0, tags="pause"),
+    "long pauses": _trouble("long pause", pause_s=14_400.0),
     "another manifest": _trouble("another manifest at work", neighbour=True, tags="quota"),
     "strangers": _trouble("strangers came and went", strangers=250, tags="quota"),
     "items left out": _trouble("item left out of a page", omits=0.2),
@@ -179,7 +182,9 @@ _FORMS_OF_THE_JOB: Mapping[str, Fault] = {
     "zstd stored": _form("file with rows", compression=Compression.ZSTD, output=Output.JSONL),
     "aligned to hours": _form("file with rows", align=Align.HOUR),
     "overfull seconds": _form("Divided", shape="overfull seconds", tags="counts"),
-    "silent hours": _form("empty file", "became empty", shape="silent hours", window_s=6 * 3600),
+    "silent hours": _form(
+        "empty file", "became empty", shape="silent hours", window_s=6 * 3600, align=Align.HOUR
+    ),
     "not indexed": _form("count refused", indexed=False, tags="counts"),
     "one log stream": _form("file with rows", logstream="app/pod-0"),
     "a search": _form("file with rows", query="match GET"),

@@ -89,9 +89,8 @@ def _live_on(trial: Trial, inspector: Inspector) -> None:
         _lived(trial, inspector, None)
     if not trial.complete:
         return
-    for _ in range(2):  # strays of late creates are found and deleted; then there is nothing left to do
-        trial.now_s += CLOSING_PAUSE_S
-        _lived(trial, inspector, None)
+    trial.now_s += CLOSING_PAUSE_S
+    _lived(trial, inspector, None)  # strays of late creates are found and deleted; then nothing is left to do
     _idle(trial, inspector)
 
 
@@ -146,7 +145,7 @@ def _outcome(trial: Trial, inspector: Inspector) -> Outcome:
         virtual_s=sum(life.virtual_s for life in trial.lives),
         broken=dict(inspector.findings.broken),
         notes=tuple(inspector.findings.notes),
-        thin=", ".join(filter(None, thin)),
+        thin=", ".join(filter(None, thin)) if scenario.drawn else "",
     )
 
 

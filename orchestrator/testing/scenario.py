@@ -122,6 +122,11 @@ class Scenario:
         moment = Moment(int(rng.random() * 60), 1 + int(rng.random() * 10))
         return (Jump(moment, by_s * (0.2 + 0.8 * rng.random())),)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether this is what its seed alone makes it: only then must it be hard."""
+        return self == draw_scenario(self.seed)
+
     def __str__(self) -> str:
         """The command that plays exactly this."""
         drawn = draw_scenario(self.seed)
