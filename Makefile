@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench big-files switches simulate crash-ring chaos fuzz docs format constraints clean
+.PHONY: help venv demo test check bench big-files switches breakages simulate crash-ring chaos fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
@@ -23,6 +23,7 @@ help:
 	@echo "make chaos       KILLS=$(KILLS) kill -9 across SLICES=$(SLICES) slices of a hostile service, over HTTP; SEED=number"
 	@echo "make fuzz        N=$(N) inputs for every reader of foreign bytes; TARGET=name SEED=number replay one"
 	@echo "make crash-ring  an export that dies at every durable boundary, and loses power at every write"
+	@echo "make breakages   a copy of the program broken on purpose: each time a ring of tests must turn red"
 	@echo "make switches    every undocumented behaviour of the service, alone and in every pair"
 	@echo "make bench       every benchmark, each with its peer or limit beside ours"
 	@echo "make big-files   files of five gigabytes through the installed command; needs six of disk and minutes"
@@ -83,6 +84,9 @@ fuzz: $(STAMP)
 
 big-files: $(STAMP)
 	BIG_FILES=1 $(BIN)/python -m pytest -q tests/e2e/test_big_files.py
+
+breakages: $(STAMP)
+	$(BIN)/python -m tests.breakage
 
 switches: $(STAMP)
 	EVERY_PAIR=1 $(BIN)/python -m pytest -q -n 2 tests/simulation/test_switches.py \
