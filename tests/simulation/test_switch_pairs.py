@@ -33,18 +33,25 @@ ALONE: set[Oddity] = {
     *((switch.name, value) for switch in SHOWN if switch.name in PLAYED_ALONE for value in switch.settings),
     ("lost_reply_unmade", 1.0),  # nothing is ever made
     ("run_base_s", 900.0),  # longer than these exports wait
+    ("download_lag_s", 86_450.0),  # beside another lag it is longer than these exports wait
+    # Links and files of a second or three leave no time for anything else that takes time.
+    ("link_lifetime_s", 1),
+    ("link_again", "same"),
+    ("link_refusal", "400"),
+    ("file_lifetime_s", 1.0),
+    ("after_lifetime", "vanished"),
 }
 HINDERING: set[Oddity] = {
-    ("link_again", "same"),  # its links end before a broken file can be continued
-    ("file_lifetime_s", 1.0),
-    ("after_lifetime", "vanished"),  # after a second, too
     ("stuck_probability", 0.3),
+    ("expires_at_link_probability", 0.5),  # five attempts may all be lost
+    ("fail_probability", 0.4),
+    ("create_repeated", "replaced"),  # a name sent again begins its time in the dark anew
     ("lost_reply_made", 1.0),  # where the list hides for long what was made, nothing is ever known
 }
 """With one of these and bad luck beside it, an export may end incomplete; it must say what it lacks."""
 AT_ONCE = 8
 ARRAY = covering(SHOWN, at_once=AT_ONCE, alone=ALONE)
-PART = ARRAY if os.environ.get("EVERY_PAIR") else ARRAY[:: len(ARRAY) // 24]
+PART = ARRAY if os.environ.get("EVERY_PAIR") else ARRAY[:: len(ARRAY) // 16]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +60,9 @@ PART = ARRAY if os.environ.get("EVERY_PAIR") else ARRAY[:: len(ARRAY) // 24]
 def test_odd_settings_together_cost_no_row(oddities: tuple[Oddity, ...], tmp_path: Path) -> None:
     """Eight odd settings at once: the export ends with exactly the rows that could be seen, or says which it
     lacks where a setting allows no more; ceilings hold and no twin lives."""
-    played = play_together(oddities, tmp_path)
-    rule = seen if HINDERING.isdisjoint(oddities) else seen_or_said
-    assert rule(played) == []
+    hindered = not HINDERING.isdisjoint(oddities)
+    played = play_together(oddities, tmp_path, runs=3 if hindered else 6)
+    assert (seen_or_said if hindered else seen)(played) == []
 
 
 def test_every_two_odd_settings_meet() -> None:

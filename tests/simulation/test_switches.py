@@ -16,7 +16,7 @@ from orchestrator.testing.switch_row import Switch
 from orchestrator.testing.switches import SWITCHES, on_the_table
 from tests.simulation.asking import PROBES, answer_of
 from tests.simulation.rig import Rig
-from tests.simulation.switches import SCENES, SHOWN, Scene, play, said, statuses, transcript
+from tests.simulation.switches import SCENES, SHOWN, Scene, ordinary, play, said, statuses, transcript
 
 CASES = [
     pytest.param(switch, value, id=f"{switch.name}={value}") for switch in SHOWN for value in switch.settings
@@ -53,7 +53,7 @@ def over_http(folders: Callable[[], Path]) -> Callable[[Switch, Any], Ended]:
         )
 
     def ended(switch: Switch, value: Any) -> Ended:
-        plain = switch.name not in SCENES and not switch.staged and value == switch.settings[0]
+        plain = ordinary(switch, value)
         name = SHOWN[0].name if plain else switch.name
         chosen = on_the_table()[name].settings[0] if plain else value
         return once(Behaviour(**{**switch.staged, switch.name: value}), name, chosen)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.testing.switch_row import Switch
 from orchestrator.testing.switches import on_the_table
-from tests.simulation.switches import CSV_FORMS, SCENES, SHOWN, Scene, csv_scene, play
+from tests.simulation.switches import CSV_FORMS, SCENES, SHOWN, Scene, csv_scene, ordinary, play
 
 ONLY_OVER_HTTP = {
     "task_total_key",
@@ -40,6 +40,7 @@ ONLY_OVER_HTTP = {
         for switch in SHOWN
         if switch.name not in ONLY_OVER_HTTP
         for value in switch.settings
+        if switch.name == "window_start" or not ordinary(switch, value)
     ],
 )
 def test_an_export_through_the_ports_is_right_under_every_setting(
