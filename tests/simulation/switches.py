@@ -42,6 +42,7 @@ __all__ = [
     "Played",
     "Scene",
     "csv_scene",
+    "ordinary",
     "play",
     "said",
     "statuses",
