@@ -154,7 +154,9 @@ _TROUBLES: Mapping[str, Fault] = {
     "clock set back": _trouble("clock set back", jump_s=-9_000.0, tags="clock"),
     "clock wrong between lives": _trouble("clock wrong at a start", clock_wrong_s=14_400.0, tags="clock"),
     "no counts at first": _trouble("count refused", spell=_UNCOUNTED, tags="counts"),
-    "counts too high at first": _trouble("short files", spell={"count_error": 0.3}, tags="counts"),
+    "counts too high at first": _trouble(
+        "short files", spell={"count_error": 0.3}, attempts=2, tags="counts"
+    ),
     "out of service at first": _trouble("a spell", spell={"bad_gateway_probability": 1.0}),
     "out of service later": _trouble("a spell", spell={"reset_probability": 1.0}, spell_life=1),
     "long pauses": _trouble("long pause", pause_s=14_400.0),

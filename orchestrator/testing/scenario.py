@@ -47,6 +47,7 @@ class Export:
     window_s: int = 3600
     time_field: str = "auto"
     give_up_after_s: int = 86_400
+    attempts: int = 5
     tasks: int = 4
     wired: bool = False
     """The real client over HTTP made of memory, instead of the ports in process."""

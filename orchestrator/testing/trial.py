@@ -373,6 +373,7 @@ class Trial:
             output=export.output,
             compression=export.compression,
             give_up_after_s=export.give_up_after_s,
+            attempts=export.attempts,
         )
 
     # --- what is known in the end ---
