@@ -157,6 +157,7 @@ class PowerRing(Ring):
             # The first one; or what a dead process wrote and never synced: a commit that was not acknowledged
             # and becomes certain with the next one.
             self.states.append(self._state())
+            self.disk.mark(Begun(len(self.states) - 1))
         if known is None:
             self.disk.mark(Acked(0))
             self._acked = 0
@@ -256,7 +257,8 @@ def moments(ring: PowerRing, chapter: int, mine: Callable[[str], bool]) -> Itera
     """Every moment of a chapter. ``mine`` says which paths matter; marks always do."""
     log = ring.logs[chapter]
     marks = [op.label for earlier in ring.logs[:chapter] for op in earlier.ops if isinstance(op, Marked)]
-    acked = begun = max((label.state for label in marks if isinstance(label, Acked)), default=-1)
+    acked = max((label.state for label in marks if isinstance(label, Acked)), default=-1)
+    begun = max((label.state for label in marks if isinstance(label, Begun | Acked)), default=-1)
     paths = {number: path for path, number in log.first_numbers.items()}
     for steps, unsure in walk(log):
         op = log.ops[steps - 1] if steps else None
