@@ -127,7 +127,7 @@ def occupied(desk: Program, folder: str = "archive") -> Path:
 
 def killed_in_the_middle(desk: Program) -> None:
     """A run that dies while its remote tasks run."""
-    desk.emulated.behave(run_base_s=30.0)
+    desk.emulated.behave(run_base_s=8.0)
     child = desk.start("run", "--no-progress")
     until(lambda: len(own_running(desk)) >= 3)
     child.send_signal(signal.SIGKILL)
@@ -368,7 +368,7 @@ def test_clean_tells_the_truth_about_what_is_left(desk: Program) -> None:
     assert refused.document["error"]["code"] == "refused"
     text = (desk.folder / "jobs.toml").read_text()
     (desk.folder / "jobs.toml").write_text(text.replace(desk.emulated.endpoint, "http://127.0.0.1:9"))
-    assert ask(desk, "clean").exit in (3, 5)
+    assert ask(desk, "clean").exit == 3
     (desk.folder / "jobs.toml").write_text(text)
     desk.emulated.behave(delete_running="cancels")
     assert ask(desk, "clean").exit == 0
@@ -384,8 +384,8 @@ def test_a_redo_is_swapped_in_once_verified(desk: Program, rows: Rows) -> None:
     assert ran(desk).exit == 0
     first, *others = ledger(desk)
     before = {path: path.stat().st_ino for path in desk.final_files()}
-    desk.write_job({"max_lines": 300})
-    desk.emulated.behave(run_base_s=30.0)
+    desk.write_job({"max_lines": 500})
+    desk.emulated.behave(run_base_s=8.0)
     child = desk.start("redo", "--job", "web", "--slice", first["slice"][:10], "--no-progress")
     until(lambda: own_running(desk))
     locked = ask(desk, "redo", "--job", "web", *NIGHT)
@@ -400,7 +400,7 @@ def test_a_redo_is_swapped_in_once_verified(desk: Program, rows: Rows) -> None:
     assert not Path(first["path"]).exists()
     after = {path: path.stat().st_ino for path in desk.final_files()}
     assert {row["path"] for row in others} == {str(path) for path in before.keys() & after.keys()}
-    assert len(after) >= len(before) + 3
+    assert len(after) > len(before)
     same_rows(desk.archived(), rows)
     told = ask(desk, "story", "jobs.toml", first["slice"])
     assert told.document["slice"]["state"] == "superseded"
@@ -458,7 +458,7 @@ def test_a_story_is_found_by_any_of_its_names(desk: Program) -> None:
 
 def test_whoever_writes_waits_for_the_lock(desk: Program) -> None:
     """While a run holds the manifest, every command that writes exits 8 and changes nothing."""
-    desk.emulated.behave(run_base_s=30.0)
+    desk.emulated.behave(run_base_s=8.0)
     child = desk.start("run", "--no-progress")
     until(lambda: own_running(desk))
     for arguments in (
