@@ -377,6 +377,33 @@ def test_a_forgotten_slice_may_be_exported_again_under_the_same_id(on_a_manifest
     on_a_manifest(work)
 
 
+def test_what_unfinished_slices_had_at_the_service_is_let_go_when_they_are_forgotten(
+    on_a_manifest: Suite,
+) -> None:
+    """Remote tasks under way become surplus, a create under way is looked for; what a stored slice had stays.
+    A parent that handed its window on takes no coverage of its children along."""
+
+    async def work(manifest: SqliteManifest) -> None:
+        waiting = piece("s1", 0, state=SliceState.WAITING, task=remote(1, "s1", uuid="u1"))
+        sent = piece("s2", 10, state=SliceState.SUBMITTING, task=remote(2, "s2"))
+        done = piece(
+            "s3", 20, state=SliceState.DONE, path="/a", receipt=RECEIPT, task=remote(3, "s3", uuid="u3")
+        )
+        cut = replace(piece("s4", 20, state=SliceState.CUT), window=Window(20, 40))
+        covered = Covered("web", "*", Window(20, 40))
+        await manifest.commit(Changes(slices=(waiting, sent, done, cut), covered=(covered,), jobs=(JOB,)))
+        told = await manifest.forgettable("web", Window(0, 25))
+        assert (told.slices, told.paths, told.uncovered, told.let_go) == (4, ("/a",), (Window(20, 30),), 1)
+        assert await manifest.forget("web", Window(0, 25), 9.0) == (Window(20, 30),)
+        assert [task.uuid for task in await manifest.surplus("web")] == ["u1"]
+        assert [task.number for task in await manifest.in_doubt_since(8.0)] == [2]
+        assert [task.uuid for task in await manifest.tasks_ever("s3")] == ["u3"]
+        assert await manifest.told_of("s3") == "web"
+        assert await manifest.coverage("web") == (Window(30, 40),)
+
+    on_a_manifest(work)
+
+
 def test_forgetting_a_whole_job_lets_its_name_take_another_identity(on_a_manifest: Suite) -> None:
     """After `forget` without a window the name is free: no identity, no slices, no acceptances."""
 

@@ -16,10 +16,13 @@ from orchestrator.core.model import Slice, SliceState
 from orchestrator.core.report import RedoOutcome, Report
 from orchestrator.core.window import Window
 from orchestrator.emulator.behaviour import Behaviour
+from orchestrator.engine.audit import VerifyReport, verify
 from orchestrator.engine.redo import REDOABLE
 from orchestrator.engine.run import run
 from orchestrator.errors import RemoteTaskNotFound
+from orchestrator.testing.boundary import FaultPlan
 from orchestrator.testing.episode import Life, Setting
+from orchestrator.testing.loop import VirtualTime, run_virtual
 from tests.simulation.rig import Rig, only_first
 
 DAY_S = 86_400
@@ -136,6 +139,72 @@ def test_what_the_service_has_no_more_keeps_its_file(tmp_path: Path) -> None:
     assert states(rig) == {"done": len(chosen), "abandoned": len(chosen)}
     nothing_left_over(rig)
     assert idle(rig)
+
+
+def test_a_redo_that_ends_short_keeps_the_old_file(tmp_path: Path) -> None:
+    """When the service counts more than it hands out, nothing proves the new file: the old one stays."""
+    rig = exported(tmp_path)
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in rig.files()}
+    chosen = stored(rig)[:1]
+    rig.behave(count_error=0.2)
+    ((outcome, reason),) = outcomes(redo(rig, chosen))
+    assert (outcome, reason.startswith("short by ")) == ("kept", True)
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in rig.files()} == before
+    assert whole(rig)
+    nothing_left_over(rig)
+
+
+def test_parts_that_hold_less_than_the_whole_did_replace_nothing(tmp_path: Path) -> None:
+    """Each part may agree with its count: together they must hold what stands here."""
+    rig = exported(tmp_path)
+    before = {path: path.read_bytes() for path in rig.files()}
+    chosen = stored(rig)[:1]
+    rig.changed = {"max_lines": 15}
+    third_s = chosen[0].window.start_s + chosen[0].window.length_s // 3
+    rig.behave(retention_s=rig.now_s - third_s)
+    assert outcomes(redo(rig, chosen)) == [("kept", "source gone")]
+    assert {path: path.read_bytes() for path in rig.files()} == before
+    assert whole(rig)
+    nothing_left_over(rig)
+
+
+def test_parts_that_were_placed_go_when_one_finds_its_place_taken(tmp_path: Path) -> None:
+    """Somebody else's file is never overwritten, and no row stands twice afterwards."""
+    trial = exported(tmp_path / "trial")
+    trial.changed = {"max_lines": 15}
+    old = set(trial.files())
+    redo(trial, stored(trial)[:1])
+    last = max(set(trial.files()) - old).relative_to(trial.folder)
+    rig = exported(tmp_path / "real")
+    rig.changed = {"max_lines": 15}
+    foreign = rig.folder / last
+    before = {path: path.read_bytes() for path in rig.files()} | {foreign: b"not ours\n"}
+    foreign.write_bytes(b"not ours\n")
+    assert outcomes(redo(rig, stored(rig)[:1])) == [("kept", "path occupied")]
+    assert {path: path.read_bytes() for path in rig.files()} == before
+    assert whole(rig)
+    nothing_left_over(rig)
+
+
+def test_a_file_damaged_while_its_redo_is_under_way_is_exported_once(tmp_path: Path) -> None:
+    """The damaged slice waits for the newer one instead of being exported besides."""
+    rig = exported(tmp_path, slices=2)
+    chosen = stored(rig)[:1]
+    made = rig.world.witness.tasks_made
+    assert redo(rig, chosen, crash_at=3).crash is not None
+    Path(chosen[0].path).unlink()
+
+    async def audited(time: VirtualTime) -> VerifyReport:
+        contexts, room = rig._furnish(time, FaultPlan(None), None)
+        return await verify(contexts, room.manifest, quick=True, writer=room.manifest, clock=time.clock)
+
+    report = run_virtual(audited, seed="audit", start_at=rig.now_s)
+    assert [finding.marked for finding in report.findings] == [True]
+    assert rig.run().complete
+    assert rig.world.witness.tasks_made == made + 1
+    assert rig.archived() == rig.truth()
+    assert whole(rig)
+    nothing_left_over(rig)
 
 
 async def _gone(behind: Any, uuid: str) -> Any:
