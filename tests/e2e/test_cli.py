@@ -316,10 +316,12 @@ def test_two_runs_at_once_are_one_too_many(desk: Desk, emulator: Emulated) -> No
     emulator.behave(run_base_s=2.0)
     first = desk.start("run", "--no-progress")
     until(lambda: (desk.folder / "orchestrator.db").exists())
+    first.send_signal(signal.SIGSTOP)  # it holds the manifest for as long as the others take
     second = desk.call("run", "--json", "--no-progress")
     assert (second.exit, second.document["error"]["code"]) == (8, "manifest_locked")
     assert str(first.pid) in second.document["error"]["message"]
     assert json.loads(desk.call("status", "--json").out)["run"]["pid"] == first.pid
+    first.send_signal(signal.SIGCONT)
     third = desk.call("run", "--json", "--no-progress", "--wait", "1m")
     assert (third.exit, third.document["jobs"][0]["remote_tasks_created"]) == (0, 0)
     assert desk.end(first).exit == 0
