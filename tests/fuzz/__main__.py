@@ -131,7 +131,7 @@ def main() -> int:
     short = [one["name"] for one in told if not one["found"] and one["inputs"] < options.inputs]
     print(f"\n{total:,} inputs in {time.monotonic() - began:.0f} s, {len(found)} targets with a finding")
     if short:
-        print(f"fewer inputs than asked for, because there are no more: {', '.join(short)}")
+        print(f"fewer inputs than asked for, which hypothesis may decide: {', '.join(short)}")
     for one in found:
         print(f"\n--- {one['name']}\n{one['found']}\nreplay: {one['replay']}")
     return 1 if found else 0
