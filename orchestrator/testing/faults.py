@@ -48,8 +48,6 @@ _SILENCE: Mapping[str, Any] = {"shape": "silent hours", "indexed": False, "windo
 
 _UNCOUNTED: Mapping[str, Any] = {"count_refused": True, "histogram_fails": "always"}
 
-# Where remote tasks stand still, give_up_after is short; with a clock that is set meanwhile every one would
-# be given up at its first look, for ever: kept apart until dates of the service are read by one clock.
 _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "end inclusive": _whim("end inclusive", "rows past the end"),
     "end whole second": _whim("end whole second", "rows past the end"),
@@ -122,13 +120,11 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "unknown state": _whim("unknown state", "RUNNING shown as PAUSED"),
     "failures": _whim("failures", "FAILED"),
     "failures without code": _whim("failures without code", "FAILED"),
-    "stuck tasks": _whim(
-        "stuck tasks", "StoodStill", export={"give_up_after_s": 300}, tags="stuck quota clock"
-    ),
+    "stuck tasks": _whim("stuck tasks", "StoodStill", export={"give_up_after_s": 300}, tags="stuck quota"),
     "delete refused while running": _whim(
         "delete refused while running",
         "delete refused",
-        tags="twins stuck quota clock",
+        tags="twins stuck quota",
         export={"give_up_after_s": 300},
     ),
     "delete twice is success": _whim("delete twice is success", "deleted again"),

@@ -33,7 +33,8 @@ from orchestrator.errors import (
 )
 from orchestrator.ports.control import Family, Gate
 from orchestrator.ports.service import CountUnavailable, Histogram, LogStore
-from orchestrator.testing.loop import SeededRng, VirtualClock
+from orchestrator.ports.time import Clock
+from orchestrator.testing.loop import SeededRng
 from orchestrator.testing.strangers import Strangers
 
 __all__ = ["Seen", "Tollgate", "WatchedService"]
@@ -92,8 +93,8 @@ class Tollgate:
 class WatchedService:
     """TaskApi, CountApi and MetaApi before a real or in-process client.
 
-    ``now`` is true time, ``clock`` the machine's, ``omits`` the probability that a page leaves an item out
-    (each at most once), ``lands`` whether a create reaches the service although its process dies.
+    ``now`` is true time, ``clock`` the process's own, ``omits`` the probability that a page leaves an item
+    out (each at most once), ``lands`` whether a create reaches the service although its process dies.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class WatchedService:
         seen: Seen,
         *,
         now: Callable[[], float],
-        clock: VirtualClock,
+        clock: Clock,
         toll: Tollgate,
         rng: SeededRng,
         strangers: Strangers,
@@ -129,7 +130,7 @@ class WatchedService:
 
     @property
     def server_offset_s(self) -> float:
-        """As a session learns it from ``Date``: by the machine's clock as it stood at the last answer."""
+        """As a session learns it from ``Date``: by its clock as it stood at the last answer."""
         return self._offset_s if self._in_process else float(self._client.server_offset_s)
 
     # --- download tasks ---
