@@ -10,14 +10,17 @@ TARGET ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The pure core to its last branch; coverage fails below what pyproject.toml says.
+CORE_TESTS = $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/property --cov --cov-branch
 PIPOPT := --disable-pip-version-check --no-input --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench big-files switches breakages simulate crash-ring chaos fuzz docs format constraints clean
+.PHONY: help venv demo test check lint bench big-files switches breakages simulate crash-ring chaos fuzz docs format constraints clean
 
 help:
 	@echo "make demo        export a generated logstore from the embedded emulator: no account, no network"
 	@echo "make test        the whole suite"
+	@echo "make lint        what needs no test run: style, types, layer law, docs up to date"
 	@echo "make check       lint, types, layer law, full branch coverage of the core, docs up to date"
 	@echo "make simulate    the engine under a virtual clock and faults, SEEDS=$(SEEDS)"
 	@echo "make chaos       KILLS=$(KILLS) kill -9 across SLICES=$(SLICES) slices of a hostile service, over HTTP; SEED=number"
@@ -56,14 +59,17 @@ demo: $(STAMP)
 	$(BIN)/orchestrator demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(CORE_TESTS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/unit --ignore=tests/property
 
-check: $(STAMP)
+check: lint
+	$(CORE_TESTS)
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict orchestrator docs/generate.py benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/property --cov --cov-branch
 	$(BIN)/python docs/generate.py --check
 
 # Every boundary of every story and many pairs of deaths: some minutes. `make test` takes one of each kind.
