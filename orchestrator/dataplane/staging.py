@@ -267,7 +267,7 @@ class AppendFile:
 
     def sync(self) -> int:
         """Makes what is written so far durable; returns how much that is."""
-        with self._lock:
+        with self._lock, storage_faults(self._path):
             offset = self.offset_bytes
             # A descriptor of its own, so that writes go on while the disk works.
             descriptor = os.dup(self._descriptor) if self._descriptor is not None else None
