@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core.job import Job
+from orchestrator.core.reasons import Reason, mv_line
 from orchestrator.core.report import Gap, settled_to
 from orchestrator.core.window import WindowSet, intersect, seconds, subtract
 from orchestrator.ports.store import JobCounts, ManifestReader
 
-__all__ = ["JobStatus", "job_status", "manifest_to_read"]
+__all__ = ["JobStatus", "job_status", "manifest_to_read", "pointed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,13 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
         counts=counts,
         next_due_at=await manifest.next_due_at(job.name),
     )
+
+
+def pointed(gap: Gap) -> Gap:
+    """The gap with a command for what really stands in the way: the path itself, or a file in place of one of
+    the folders above it."""
+    if gap.reason != Reason.PATH_OCCUPIED or not gap.path:
+        return gap
+    found = next((str(above) for above in reversed(Path(gap.path).parents) if above.is_file()), gap.path)
+    moved, wanted = (mv_line(place) for place in (gap.path, found))
+    return replace(gap, mend=gap.mend.replace(moved, wanted, 1))

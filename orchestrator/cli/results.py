@@ -6,6 +6,7 @@ import shlex
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.app.reading import pointed
 from orchestrator.cli.print import (
     bytes_text,
     counted,
@@ -150,7 +151,7 @@ _REDONE = {
 
 def show_gaps(out: Stdout, gaps: Iterable[Gap], zones: Mapping[str, str]) -> None:
     """Per gap: where, why, what to do by hand, and on a line of its own the command that mends it."""
-    for gap in gaps:
+    for gap in map(pointed, gaps):
         stream = "" if gap.logstream in ("*", "") else f", log stream {gap.logstream}"
         out.line(f"gap in {gap.job}{stream}: {window_text(gap.window, zones.get(gap.job, 'UTC'))}")
         if gap.accepted is not None:

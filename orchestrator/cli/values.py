@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.app.reading import pointed
 from orchestrator.cli.document import FAMILIES, fault_value, iso_or_null
 from orchestrator.core.window import Window, iso_utc
 from orchestrator.errors import OrchestratorError
@@ -73,7 +74,7 @@ def gap_json(gap: Gap) -> dict[str, Any]:
         "logstream": gap.logstream,
         "reason": gap.reason,
         "mendable": gap.mendable,
-        "mend": gap.mend,
+        "mend": pointed(gap).mend,
         "accepted": gap.accepted,
     }
 

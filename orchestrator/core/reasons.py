@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from orchestrator.core.window import Window, iso_utc
 
-__all__ = ["Reason", "ReasonText", "describe_reason", "mend_line", "shell_word", "short_by"]
+__all__ = ["Reason", "ReasonText", "describe_reason", "mend_line", "mv_line", "shell_word", "short_by"]
 
 
 class Reason(StrEnum):
@@ -128,6 +128,11 @@ def shell_word(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def mv_line(path: str) -> str:
+    """The command that moves a file aside and overwrites nothing."""
+    return MOVE_AWAY.replace("{path}", shell_word(path))
 
 
 def mend_line(

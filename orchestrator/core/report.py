@@ -29,7 +29,8 @@ __all__ = [
 class Gap:
     """A part of the asked window that is not proven stored. ``logstream`` is ``*`` when all streams are
     meant; ``mend`` is the command line that mends it, ``advice`` what a person does besides; ``accepted`` is
-    the reason somebody gave for leaving it, ``slice`` the slice that failed there, if one did."""
+    the reason somebody gave for leaving it, ``slice`` the slice that failed there, if one did, and ``path``
+    where its file belongs."""
 
     job: str
     window: Window
@@ -40,6 +41,7 @@ class Gap:
     accepted: str | None = None
     advice: str = ""
     slice: str = ""
+    path: str = ""
 
 
 class RedoOutcome(StrEnum):

@@ -110,6 +110,7 @@ def _gaps(
             accepted=accepted,
             advice="" if accepted is not None else text.advice,
             slice=slice_.id if slice_ is not None else "",
+            path=slice_.path if slice_ is not None else "",
         )
         for window, accepted in _parted(piece, signed)
     ]

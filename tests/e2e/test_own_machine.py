@@ -218,7 +218,7 @@ def test_a_file_in_place_of_a_folder_inside_is_a_gap(desk: Program, expected: Ro
     gaps = ended.document["jobs"][0]["gaps"]
     assert gaps
     assert {gap["reason"] for gap in gaps} == {"path occupied"}
-    assert all("move that file away" in gap["mend"] for gap in gaps)
+    assert all(gap["mend"].startswith(f"mv -n {path} {path}.foreign && orchestrator run ") for gap in gaps)
     assert ended.exit == (3 if any(gap["mendable"] for gap in gaps) else 7)
     assert f"{path}/" in ended.err
     assert "web is no folder" in ended.err

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer.core
 import typer.main
 
+from orchestrator.app.reading import pointed
 from orchestrator.cli.parse import app
 from orchestrator.core.reasons import Reason, describe_reason, mend_line, shell_word, short_by
 from orchestrator.core.report import Gap, exit_of_gaps, exit_of_reason, settled_to
@@ -113,3 +116,14 @@ def test_one_code_speaks_for_several_jobs() -> None:
         for quiet in order[place:]:
             assert ExitCode.worst([loud, quiet]) == ExitCode.worst([quiet, loud]) == loud
     assert ExitCode.worst([]) == ExitCode.COMPLETE
+
+
+def test_what_really_stands_in_the_way_is_moved(tmp_path: Path) -> None:
+    """A file in place of a folder above the path, else the path itself."""
+    wanted = tmp_path / "web" / "2026" / "a b.jsonl"
+    found = Gap("web", WINDOW, "*", Reason.PATH_OCCUPIED, False, line(Reason.PATH_OCCUPIED, path=str(wanted)))
+    found = replace(found, path=str(wanted))
+    assert shlex.split(pointed(found).mend)[2] == str(wanted)
+    (tmp_path / "web").write_text("mine")
+    assert shlex.split(pointed(found).mend)[2:4] == [str(tmp_path / "web"), f"{tmp_path / 'web'}.foreign"]
+    assert pointed(found).mend.endswith(found.mend.partition(" && ")[2])
