@@ -223,8 +223,11 @@ class Trial:
 
     async def _live(self, time: VirtualTime, ending: Ending | None) -> Life:
         def dying() -> None:
+            """The power fails for all of them in one instant."""
             for installation in self.installations:
                 installation.freeze()
+            for script in scripts[1:]:
+                script.kill()
 
         stops = [StopSignal() for _ in self.installations]
         scripts = [
@@ -248,8 +251,6 @@ class Trial:
                 self.first.report = await works[0]
             except SimulatedCrash as crashed:
                 crash, self.first.report = crashed, None
-                for script in scripts:
-                    script.kill()
                 for work in works[1:]:
                     work.cancel()
             for installation, work in zip(self.installations[1:], works[1:], strict=True):
