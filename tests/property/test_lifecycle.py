@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -72,41 +73,48 @@ def legal_events(draw: st.DrawFn, slice_now: Slice, fresh_number: int) -> ev.Eve
     kind = draw(st.sampled_from(kinds))
     task = slice_now.task
     number = task.number if task is not None else 0
-    status = RemoteTaskStatus("u1", state=draw(WORDS), written_rows=draw(COUNTS))
-    made: dict[type[ev.Event], ev.Event] = {
-        ev.Resumed: ev.Resumed(slice_now.id),
-        ev.Dropped: ev.Dropped(slice_now.id),
-        ev.Marked: ev.Marked(slice_now.id, "damaged"),
-        ev.Withdrawn: ev.Withdrawn(slice_now.id, "source gone"),
-        ev.Admitted: ev.Admitted(
+
+    def status() -> RemoteTaskStatus:
+        return RemoteTaskStatus("u1", state=draw(WORDS), written_rows=draw(COUNTS))
+
+    made: dict[type[ev.Event], Callable[[], ev.Event]] = {
+        ev.Resumed: lambda: ev.Resumed(slice_now.id),
+        ev.Dropped: lambda: ev.Dropped(slice_now.id),
+        ev.Marked: lambda: ev.Marked(slice_now.id, "damaged"),
+        ev.Withdrawn: lambda: ev.Withdrawn(slice_now.id, "source gone"),
+        ev.Admitted: lambda: ev.Admitted(
             slice_now.id, number if task is not None and not task.uuid else fresh_number, "o-x-n"
         ),
-        ev.Created: ev.Created(slice_now.id, number, f"u{fresh_number}", "r", 1.0),
-        ev.CreateRefused: ev.CreateRefused(slice_now.id, number, draw(FAULTS)),
-        ev.CreateDoubted: ev.CreateDoubted(
+        ev.Created: lambda: ev.Created(slice_now.id, number, f"u{fresh_number}", "r", 1.0),
+        ev.CreateRefused: lambda: ev.CreateRefused(slice_now.id, number, draw(FAULTS)),
+        ev.CreateDoubted: lambda: ev.CreateDoubted(
             slice_now.id, number, draw(FAULTS), draw(st.none() | st.just(9.0)), 1.0
         ),
-        ev.Adopted: ev.Adopted(slice_now.id, number, status, draw(st.sampled_from([(), (status,)]))),
-        ev.ProvedAbsent: ev.ProvedAbsent(slice_now.id, number),
-        ev.LeftInDoubt: ev.LeftInDoubt(slice_now.id, number, draw(FAULTS)),
-        ev.WatchRefused: ev.WatchRefused(slice_now.id, number, draw(FAULTS)),
-        ev.Observed: ev.Observed(slice_now.id, number, status),
-        ev.Vanished: ev.Vanished(slice_now.id, number),
-        ev.StoodStill: ev.StoodStill(slice_now.id, number),
-        ev.TransferAdmitted: ev.TransferAdmitted(slice_now.id, number),
-        ev.Staged: ev.Staged(slice_now.id, number, draw(receipts(slice_now.window)), "/archive/a.jsonl"),
-        ev.TransferFailed: ev.TransferFailed(slice_now.id, number, draw(FAULTS)),
-        ev.Recounted: ev.Recounted(slice_now.id, number, draw(COUNTS), 1.0),
-        ev.Published: ev.Published(slice_now.id, number),
-        ev.PublishFailed: ev.PublishFailed(slice_now.id, number, draw(FAULTS)),
-        ev.StagedLost: ev.StagedLost(slice_now.id, number),
-        ev.Divided: ev.Divided(
+        ev.Adopted: lambda: ev.Adopted(
+            slice_now.id, number, seen := status(), draw(st.sampled_from([(), (seen,)]))
+        ),
+        ev.ProvedAbsent: lambda: ev.ProvedAbsent(slice_now.id, number),
+        ev.LeftInDoubt: lambda: ev.LeftInDoubt(slice_now.id, number, draw(FAULTS)),
+        ev.WatchRefused: lambda: ev.WatchRefused(slice_now.id, number, draw(FAULTS)),
+        ev.Observed: lambda: ev.Observed(slice_now.id, number, status()),
+        ev.Vanished: lambda: ev.Vanished(slice_now.id, number),
+        ev.StoodStill: lambda: ev.StoodStill(slice_now.id, number),
+        ev.TransferAdmitted: lambda: ev.TransferAdmitted(slice_now.id, number),
+        ev.Staged: lambda: ev.Staged(
+            slice_now.id, number, draw(receipts(slice_now.window)), "/archive/a.jsonl"
+        ),
+        ev.TransferFailed: lambda: ev.TransferFailed(slice_now.id, number, draw(FAULTS)),
+        ev.Recounted: lambda: ev.Recounted(slice_now.id, number, draw(COUNTS), 1.0),
+        ev.Published: lambda: ev.Published(slice_now.id, number),
+        ev.PublishFailed: lambda: ev.PublishFailed(slice_now.id, number, draw(FAULTS)),
+        ev.StagedLost: lambda: ev.StagedLost(slice_now.id, number),
+        ev.Divided: lambda: ev.Divided(
             slice_now.id, number, draw(st.sampled_from([(), (("a", 30), ("b", 90)), (("a", 200),)])), ()
         ),
-        ev.Relieved: ev.Relieved(slice_now.id, slice_now),
-        ev.Gathered: ev.Gathered(slice_now.id, slice_now, draw(st.integers(0, 300))),
+        ev.Relieved: lambda: ev.Relieved(slice_now.id, slice_now),
+        ev.Gathered: lambda: ev.Gathered(slice_now.id, slice_now, draw(st.integers(0, 300))),
     }
-    return made[kind]
+    return made[kind]()
 
 
 class SliceLife(RuleBasedStateMachine):
