@@ -596,3 +596,43 @@ def test_a_damaged_part_uncovers_the_second_it_is_part_of() -> None:
     part = slice_(S.DONE, logstream="a", whole="whole")
     step = go(part, ev.Marked(ID, "damaged"))
     assert (step.uncovered, step.also_uncovered) == (WINDOW, ("",))
+
+
+def test_the_end_that_does_not_reach_the_other_leaves_the_second_overfull() -> None:
+    """A part counts by reaching the edge between the two; truncated before it, nothing can be made of it."""
+    second = Window(1000, 1001)
+    part = slice_(S.TRANSFERRING, window=second, part=Part.LATE, edge_ms=400, whole="whole", recounted_at=1.0)
+    reached = staged(part, truncated=True, kept=second)
+    assert (reached.slice.state, reached.slice.evidence) == (S.SETTLING, Evidence.ROWS_ONLY)
+    stands = go(reached.slice, ev.Published(ID, 1))
+    assert (stands.slice.state, stands.covered, kinds(stands)) == (S.DONE, None, ["Gather"])
+    short = staged(part, truncated=True, kept=None)
+    assert (short.slice.state, short.slice.reason) == (S.FAILED, Reason.OVERFULL_SECOND)
+
+
+def test_what_replaces_an_older_generation_in_several_slices_takes_its_place_together() -> None:
+    """Each verified part waits for the others, also after a crash; the older file is nobody's but the older
+    slice's, and a second that must be divided replaces nothing."""
+    anew = slice_(S.TRANSFERRING, replaces="older", **OWN)
+    split = staged(anew, stored=0, truncated=True, kept=None, staged_path="")
+    assert split.slice.published_path == ""
+    half = replace(anew, parent=ID, published_path="", published_sha256="")
+    waiting = staged(half)
+    assert (waiting.slice.state, waiting.parked, kinds(waiting)) == (S.SETTLING, True, [])
+    assert go(waiting.slice, ev.Resumed(ID)).parked
+    stands = go(waiting.slice, ev.Published(ID, 1))
+    assert (stands.slice.state, stands.slice.replaces) == (S.DONE, "")
+    silent = staged(replace(half, expected_lines=0), stored=0, staged_path="")
+    assert (silent.slice.state, silent.slice.replaces) == (S.EMPTY, "older")
+    second = replace(anew, window=Window(1000, 1001), recounted_at=1.0, recount=200)
+    divided = go(second, ev.Divided(ID, 1, (("a", 100), ("b", 100)), ()))
+    assert (divided.slice.state, divided.slice.reason) == (S.FAILED, Reason.OVERFULL_SECOND)
+
+
+def test_only_what_replaces_another_slice_can_be_withdrawn() -> None:
+    """The older generation stays when the newer one is given up."""
+    before = slice_(S.FAILED, replaces="older")
+    gone = go(before, ev.Withdrawn(ID, "source gone"))
+    assert (gone.slice.state, gone.slice.reason, gone.slice.replaces) == (S.ABANDONED, "source gone", "")
+    with pytest.raises(IllegalEvent):
+        go(slice_(S.FAILED), ev.Withdrawn(ID, "source gone"))
