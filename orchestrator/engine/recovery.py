@@ -112,7 +112,9 @@ class Resolver:
         except (ServiceError, CredentialsError) as error:
             self._observer.noted("strays.walk_failed", error=str(error)[:200])
             return ()
-        by_number = {doubt.task.number: doubt.task for doubt in doubted}
+        # What the manifest holds under the number may be a twin that is deleted already: nothing that became
+        # of it is true of this one.
+        by_number = {doubt.task.number: replace(doubt.task, deleted=False) for doubt in doubted}
         return tuple(
             replace(by_number[number], uuid=status.uuid, state=status.state, created_at=status.created_at)
             for number, statuses in found(doubted, walked).items()

@@ -116,6 +116,9 @@ class Inspector:
     ) -> str:
         """Why a file cannot stand for a slice; "" when it can."""
         receipt = slice_.receipt
+        stands = slice_.published_path == str(path) and slice_.published_sha256 == digest
+        if stands and slice_.state is not SliceState.DONE:
+            return ""  # the file of an earlier run, until a better one takes its place
         if slice_.state in _FINAL and slice_.path == str(path) and receipt is not None:
             if receipt.stored_sha256 != digest:
                 return f"{_label(slice_)} has another digest"
@@ -243,6 +246,15 @@ class Inspector:
             self.findings.add(
                 "ceilings", arrived - int(limits.requests_per_s), f"{arrived} requests within a second"
             )
+
+    def unknown(self) -> bool:
+        """Whether a remote task of ours lives that its manifest does not know."""
+        return any(
+            not self.ledger(installation).known.get(task.uuid, ())
+            for installation in self.trial.installations
+            for task in self.trial.world.tasks.tasks()
+            if self._is_ours(installation, task)
+        )
 
     # --- what is looked at ---
 

@@ -22,6 +22,9 @@ LEAST_FAULTS = 5
 MOST_LIVES = 12
 """Beside the lives that a script ends."""
 CLOSING_PAUSE_S = 3600.0
+MOST_CLOSING = 6
+"""Later runs, within the day in which strays are looked for: a list that hides one or refuses takes
+several."""
 _EXITS = {
     EndingKind.STOP: {130, 0},
     EndingKind.DISK_FULL: {6, 0},
@@ -89,8 +92,11 @@ def _live_on(trial: Trial, inspector: Inspector) -> None:
         _lived(trial, inspector, None)
     if not trial.complete:
         return
-    trial.now_s += CLOSING_PAUSE_S
-    _lived(trial, inspector, None)  # strays of late creates are found and deleted; then nothing is left to do
+    for _ in range(MOST_CLOSING):  # strays of late creates are found and deleted; then nothing is left to do
+        trial.now_s += CLOSING_PAUSE_S
+        _lived(trial, inspector, None)
+        if not inspector.unknown():
+            break
     _idle(trial, inspector)
 
 

@@ -8,6 +8,33 @@ import pytest
 
 from orchestrator.testing.playing import play
 from orchestrator.testing.scenario import draw_scenario
+from orchestrator.testing.script import endings_from
+
+FOUND = {
+    "a revived slice let go of its remote task without a mark": (
+        0,
+        ("counts too high at first",),
+        "",
+        1,
+    ),
+    "a clock set back aged remote tasks by the jump": (11, ("stuck tasks", "clock set back"), "", 4),
+    "a stray was noted as deleted like its twin, and a crash made it so for ever": (
+        570,
+        ("failures without code", "not indexed", "made very late"),
+        "60%+1,62%+4",
+        30,
+    ),
+}
+"""Episodes that broke a promise once, as shrunk."""
+
+
+@pytest.mark.parametrize("finding", FOUND)
+def test_what_was_found_once_stays_mended(finding: str, tmp_path: Path) -> None:
+    """The smallest episodes that ever broke a promise keep it now."""
+    seed, faults, deaths, slices = FOUND[finding]
+    scenario = draw_scenario(seed, only=faults, endings=endings_from(deaths), slices=slices)
+    outcome = play(scenario, tmp_path)
+    assert outcome.kept, (outcome.command, outcome.notes)
 
 
 @pytest.mark.parametrize("seed", range(50))
