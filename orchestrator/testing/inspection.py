@@ -249,12 +249,8 @@ class Inspector:
 
     def unknown(self) -> bool:
         """Whether a remote task of ours lives that its manifest does not know."""
-        return any(
-            not self.ledger(installation).known.get(task.uuid, ())
-            for installation in self.trial.installations
-            for task in self.trial.world.tasks.tasks()
-            if self._is_ours(installation, task)
-        )
+        ledgers = [self.ledger(installation) for installation in self.trial.installations]
+        return any(not rows for ledger in ledgers for rows in ledger.known.values())
 
     # --- what is looked at ---
 

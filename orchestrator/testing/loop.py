@@ -201,9 +201,12 @@ def run_virtual(
     Spinning when time stands still. Tasks left over are cancelled, as ``asyncio.run`` does.
     """
     loop = VirtualTimeLoop(horizon_s=horizon_s)
+    found: list[_T] = []
 
-    async def main() -> _T:
-        return await coro_fn(VirtualTime(VirtualClock(loop.time, start_at), SeededRng(seed), loop))
+    async def main() -> None:
+        # Not returned: the runner sets its signal handler back, which spells the whole result out.
+        found.append(await coro_fn(VirtualTime(VirtualClock(loop.time, start_at), SeededRng(seed), loop)))
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(main())
+        runner.run(main())
+    return found[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections import Counter
@@ -211,8 +212,13 @@ def _played(scenarios: Sequence[Scenario], processes: int) -> Iterable[Outcome]:
     if processes <= 1 or len(scenarios) == 1:
         yield from map(play, scenarios)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, initializer=_quiet) as pool:
         yield from pool.map(partial(play), scenarios, chunksize=2)
+
+
+def _quiet() -> None:
+    """A server whose process died amid a request complains of it; that is no finding."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _shrunk(scenario: Scenario) -> int:
