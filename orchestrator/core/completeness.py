@@ -1,7 +1,10 @@
 """Is a fetched file all of its window? The one place where rows, limits and counts are weighed (design 5,
 Completeness).
 
-What speaks, strongest first: a count made after the remote task succeeded, the plan's count, nothing.
+What speaks, strongest first: a count made after the remote task succeeded, the plan's count, nothing. The
+plan's count alone does not show that the first rows are there: were the start exclusive, a record that came
+late could make up for one of them. So it settles a file only when the start is known to be counted in, or was
+asked for a second earlier.
 ``writtenRows`` is a hint to look twice, never a proof: the service may state it as missing, zero, or equal to
 the limit whatever the file holds (bls-api.md 10.13).
 """
@@ -39,8 +42,13 @@ class Verdict:
     missing: int = 0
 
 
-def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool) -> Verdict:
-    """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once."""
+def judge(
+    slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool, start_inclusive: bool
+) -> Verdict:
+    """Weigh one receipt. Pure; asks for a recount at most once and for a second fetch at most once.
+
+    ``start_inclusive``: an earlier file of this run held a row dated exactly at its requested start.
+    """
     if slice_.part and receipt.time_known:
         # Proven together with its sibling: what counts here is that it reaches the edge between them.
         reaches = receipt.kept == slice_.window
@@ -55,33 +63,30 @@ def judge(slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: b
         return _undated(slice_, task, receipt, count, asked_again=asked_again)
     stored = receipt.stored_rows
     suspicious = bool(task.written_rows) and task.written_rows != receipt.served_rows
+    early = task.window.start_s < slice_.window.start_s
+    start_sure = early or start_inclusive or receipt.start_met
     if not asked_again:
-        if count is not None and stored == count and not suspicious:
+        if stored == count and start_sure and not suspicious:
             return Verdict(Ruling.COMPLETE, Evidence.COUNT)
         return Verdict(Ruling.RECOUNT)
     if count is None:
         count = slice_.expected_lines
     second_look = slice_.recount is not None or slice_.refetched > 0 or not suspicious
     if count is not None and stored >= count and second_look:
-        return _bounded(slice_, task, stored - count, attempts_left=attempts_left)
+        # More rows than a count made after them, or no such count: the start may be exclusive for all that
+        # is known. A wider request shows it.
+        unsure = not start_sure and (stored > count or slice_.recount is None)
+        again = unsure and attempts_left
+        return Verdict(Ruling.RETRY) if again else Verdict(Ruling.COMPLETE, Evidence.COUNT)
     if suspicious and slice_.refetched == 0:
         return Verdict(Ruling.REFETCH)
     if count is not None:
         return Verdict(Ruling.RETRY if attempts_left else Ruling.SHORT, missing=count - stored)
-    if task.window.start_s >= slice_.window.start_s:
+    if not start_sure:
         # The start may be exclusive and nothing counts the rows: only a wider window shows that none is
         # missing.
         return Verdict(Ruling.RETRY if attempts_left else Ruling.UNPROVEN)
     return Verdict(Ruling.COMPLETE, Evidence.ROWS_ONLY)
-
-
-def _bounded(slice_: Slice, task: RemoteTask, excess: int, *, attempts_left: bool) -> Verdict:
-    """More rows than a count made after them: the counts run low, so they do not show whether an exclusive
-    start took the first ones. A wider request does."""
-    unsure = excess > 0 and task.window.start_s >= slice_.window.start_s
-    if unsure and attempts_left:
-        return Verdict(Ruling.RETRY)
-    return Verdict(Ruling.COMPLETE, Evidence.COUNT)
 
 
 def _truncated(slice_: Slice, receipt: Receipt) -> Verdict:
@@ -100,7 +105,7 @@ def _undated(
     slice_: Slice, task: RemoteTask, receipt: Receipt, count: int | None, *, asked_again: bool
 ) -> Verdict:
     # Nothing was clipped, so a padded file may hold rows of its neighbours: only an unpadded one can agree
-    # with a count.
-    if count is not None and receipt.stored_rows == count and task.window == slice_.window:
+    # with a count. Whether its start was counted in, rows without a time never tell.
+    if asked_again and count is not None and receipt.stored_rows == count and task.window == slice_.window:
         return Verdict(Ruling.COMPLETE, Evidence.COUNT)
     return Verdict(Ruling.UNPROVEN if asked_again else Ruling.RECOUNT)

@@ -290,6 +290,9 @@ class Receipt:
     """For a truncated file of one second in time order: the millisecond of that second at which early and
     late rows can be parted, so that this file surely holds one of the two parts whole. None when it cannot
     be told."""
+    start_met: bool = field(default=False, compare=False)
+    """A row dated exactly at the requested start was served: the service counts a task's start in. Learned
+    while the run lasts and not kept in the manifest; without it one more count settles the same question."""
 
 
 @dataclass(frozen=True, slots=True)

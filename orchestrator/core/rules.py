@@ -25,6 +25,8 @@ class Rules:
     padded: bool = False
     """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or
     low counts."""
+    start_inclusive: bool = False
+    """Some file of this run held a row dated exactly at its requested start."""
 
 
 def task_of(slice_: Slice) -> RemoteTask:

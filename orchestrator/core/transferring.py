@@ -52,7 +52,13 @@ def recounted(slice_: Slice, event: ev.Recounted, now: float, rules: Rules) -> e
 
 def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step:
     task = task_of(slice_)
-    verdict = judge(slice_, task, receipt, attempts_left=slice_.attempt < rules.job.attempts)
+    verdict = judge(
+        slice_,
+        task,
+        receipt,
+        attempts_left=slice_.attempt < rules.job.attempts,
+        start_inclusive=rules.start_inclusive,
+    )
     match verdict.ruling:
         case Ruling.COMPLETE:
             return settle(replace(slice_, evidence=verdict.evidence, reason=""), receipt)

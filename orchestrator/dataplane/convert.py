@@ -23,7 +23,7 @@ from orchestrator.core.job import Compression, Output
 from orchestrator.core.model import Ticket
 from orchestrator.core.window import Window
 from orchestrator.dataplane.csvform import Columns, cells_of
-from orchestrator.dataplane.dating import Dater, dater_for
+from orchestrator.dataplane.dating import Dater, dater_for, fine_dater_for
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.rows import RowStream, split_rows
 from orchestrator.dataplane.second import milliseconds_of
@@ -133,7 +133,8 @@ class Rewriting:
             return region, count_rows(region, served)
         if not self._dater_chosen and count_rows(region, served):
             fine = bool(self._ticket.part)
-            self._dater = dater_for(served, region, self._stream.columns, self._ticket.time_field, fine=fine)
+            of_file = (served, region, self._stream.columns, self._ticket.time_field)
+            self._dater = fine_dater_for(*of_file) if fine else dater_for(*of_file)
             self._dater_chosen = True
         if self._dater is None:
             return region, count_rows(region, served)

@@ -27,9 +27,9 @@ from orchestrator.core.window import Window
 from orchestrator.dataplane.csvform import Columns, cells_of, column_pattern, unquoted
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.times import AUTO_FIELDS, millisecond_of, second_of
+from orchestrator.dataplane.times import AUTO_FIELDS, finer_than_seconds, millisecond_of, second_of
 
-__all__ = ["Dater", "FineDater", "dater_for"]
+__all__ = ["Dater", "FineDater", "dater_for", "fine_dater_for"]
 
 _CACHE_ENTRIES: Final = 100_000
 
@@ -113,7 +113,7 @@ class JsonDater(Dater):
     """
 
     def __init__(self, field: str) -> None:
-        self._field = field
+        self.field = field
         self._key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
         key = re.escape(self._key)
         before = key + rb"\s*+:\s*+"
@@ -161,7 +161,7 @@ class JsonDater(Dater):
                     if match
                     else None
                 )
-        return second_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
+        return second_of(parsed.get(self.field)) if isinstance(parsed, dict) else None
 
 
 def _whole(digits: str) -> int | float:
@@ -209,36 +209,50 @@ class FineDater(Dater):
         self._field = field
 
     def seconds(self, region: bytes) -> list[int | None]:
-        return [self._millisecond(row) for row in split_rows(region, self._shape)]
+        return [millisecond_of(self._time(row)) for row in split_rows(region, self._shape)]
+
+    def says(self, row: bytes, millisecond: int) -> bool:
+        """Whether the row's time is exactly this, and is not written in whole seconds."""
+        time = self._time(row)
+        return finer_than_seconds(time) and millisecond_of(time) == millisecond
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
         return None
 
-    def _millisecond(self, row: bytes) -> int | None:
+    def _time(self, row: bytes) -> object:
         if self._shape is Shape.CSV:
             cells = cells_of(row)
             if self._column is None or self._column >= len(cells):
                 return None
-            return millisecond_of(cells[self._column].decode("utf-8", "replace"))
+            return cells[self._column].decode("utf-8", "replace")
         try:
             parsed = json.loads(row.decode("utf-8", "replace"), strict=False)
         except (ValueError, RecursionError):
             return None
-        return millisecond_of(parsed.get(self._field)) if isinstance(parsed, dict) else None
+        return parsed.get(self._field) if isinstance(parsed, dict) else None
 
 
-def dater_for(
-    shape: Shape, region: bytes, columns: Columns | None, time_field: str, *, fine: bool = False
-) -> Dater | None:
+def dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> Dater | None:
     """The dater for a file whose first region this is; None when it has no such field. The field is chosen
-    once per file, by its first row. ``fine``: to the millisecond."""
+    once per file, by its first row."""
     if shape is Shape.CSV:
-        if columns is None or columns.time_index is None:
-            return None
-        return FineDater(shape, columns, "") if fine else CsvDater(columns.time_index)
-    first = next(iter(split_rows(region, shape)), b"")
+        index = columns.time_index if columns is not None else None
+        return None if index is None else CsvDater(index)
+    return _json_dater(region, time_field)
+
+
+def fine_dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> FineDater | None:
+    """As ``dater_for``, to the millisecond."""
+    if shape is Shape.CSV:
+        return None if columns is None or columns.time_index is None else FineDater(shape, columns, "")
+    coarse = _json_dater(region, time_field)
+    return None if coarse is None else FineDater(shape, columns, coarse.field)
+
+
+def _json_dater(region: bytes, time_field: str) -> JsonDater | None:
+    first = next(iter(split_rows(region, Shape.JSON_LINES)), b"")
     for field in AUTO_FIELDS if time_field == "auto" else (time_field,):
         dater = JsonDater(field)
         if dater.seconds(first) not in ([], [None]):
-            return FineDater(shape, columns, field) if fine else dater
+            return dater
     return None

@@ -11,7 +11,7 @@ from typing import Final
 
 from orchestrator.core.job import Order, Output, ServedFormat
 from orchestrator.core.model import Ticket
-from orchestrator.dataplane.dating import Dater, dater_for
+from orchestrator.dataplane.dating import Dater, FineDater, dater_for, fine_dater_for
 from orchestrator.dataplane.rows import RowStream, split_rows
 from orchestrator.dataplane.second import milliseconds_of
 from orchestrator.dataplane.sniff import Shape
@@ -96,6 +96,12 @@ class Survey:
         self._sample_last: int | None = None
         self.sampled = 0
         """Rows counted as inside because their neighbours were."""
+        self.start_met = False
+        """A row dated exactly at the requested start was seen where it stands in a file that is in order:
+        first, or last."""
+        self._start_ms = ticket.requested.start_s * 1000
+        self._fine_dater: FineDater | None = None
+        self._last_region = b""
         self._dater: Dater | None = None
         self._dater_chosen = False
         self._last: int | None = None
@@ -116,6 +122,8 @@ class Survey:
 
     def finish(self) -> None:
         self._look(self.stream.finish())
+        self._look_for_start(split_rows(self._last_region, self.stream.shape)[-1:])
+        self._last_region = b""
         if self.stream.unterminated or self.stream.bom or self.stream.shape is not Shape.JSON_LINES:
             self.plain_lines = False
 
@@ -130,16 +138,24 @@ class Survey:
             self.undated += count
         else:
             count = self._date(self._dater, region)
+            if not self.rows:
+                self._look_for_start(split_rows(region, shape)[:1])
+            self._last_region = region
         self.rows += count
         if self.plain_lines and (b"\r" in region or region.count(b"\n") != count):
             self.plain_lines = False
 
     def _choose(self, region: bytes, shape: Shape) -> None:
         if count_rows(region, shape):
-            self._dater = dater_for(
-                shape, region, self.stream.columns, self._ticket.time_field, fine=self.fine
-            )
+            of_file = (shape, region, self.stream.columns, self._ticket.time_field)
+            self._fine_dater = fine_dater_for(*of_file)
+            self._dater = self._fine_dater if self.fine else dater_for(*of_file)
             self._dater_chosen = True
+
+    def _look_for_start(self, rows: list[bytes]) -> None:
+        for row in rows:
+            met = self._fine_dater is not None and self._fine_dater.says(row, self._start_ms)
+            self.start_met = self.start_met or met
 
     def _date(self, dater: Dater, region: bytes) -> int:
         count = None if self._every_row else self._sampled(dater, region)

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["AUTO_FIELDS", "millisecond_of", "second_of"]
+__all__ = ["AUTO_FIELDS", "finer_than_seconds", "millisecond_of", "second_of"]
 
 AUTO_FIELDS: Final = ("@timestamp", "timestamp")
 """``time_field = "auto"`` looks for these, in this order (bls-api.md 2.7: query results use the first, pulls
@@ -54,6 +54,18 @@ def millisecond_of(value: object) -> int | None:
     if moment is None:
         return None
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def finer_than_seconds(value: object) -> bool:
+    """Whether a time, as it is written, says which part of its second it means."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return _unit(value) > 1
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    return "." in text or "," in text or (_NUMBER.fullmatch(text) is not None and _unit(int(text)) > 1)
 
 
 def _unit(value: float) -> int:

@@ -376,6 +376,7 @@ class _Transfer:
             truncated=verdict.truncated,
             time_known=verdict.time_known,
             wire_bytes=self._inflow.progress.wire_bytes,
+            start_met=survey.start_met,
         )
 
     def _conclude(self, receipt: Receipt) -> None:

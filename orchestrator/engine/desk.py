@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from orchestrator.core import events as ev
 from orchestrator.core.model import Fault
+from orchestrator.core.rules import Rules
 from orchestrator.engine.context import JobContext
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
 
 __all__ = ["Desk"]
+
+HOPELESS_AFTER = 2
+"""Lonely refusals in unknown words after which a job is taken to be refused and not throttled."""
 
 
 @dataclass(slots=True)
@@ -30,11 +34,23 @@ class Desk:
     """Creates in a row that were refused in unknown words while no other remote task was outstanding."""
     padded: bool = False
     """Some slice needed a margin at its ends; the next ones get it at once."""
+    start_inclusive: bool = False
+    """Some file held a row dated exactly at its requested start; the next ones need not prove it again."""
     fresh: bool = True
     """Planned slices may have appeared since the manifest was last asked."""
     due_at: float | None = None
     created: int = 0
     fetched_bytes: int = 0
+
+    @property
+    def rules(self) -> Rules:
+        """What this run has learned, for the next transition."""
+        return Rules(
+            self.context.job,
+            hopeless=self.lonely_refusals >= HOPELESS_AFTER,
+            padded=self.padded,
+            start_inclusive=self.start_inclusive,
+        )
 
     def tally(self, event: ev.Event, *, alone: bool) -> None:
         """Note what ``event`` tells about the job as a whole. ``alone``: no remote task of any job waits or
@@ -46,6 +62,7 @@ class Desk:
             case ev.CreateDoubted() if event.fault.status in (400, 403):
                 self.lonely_refusals = self.lonely_refusals + 1 if alone else 0
             case ev.Staged():
+                self.start_inclusive = self.start_inclusive or event.receipt.start_met
                 self.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
             case _:
                 pass

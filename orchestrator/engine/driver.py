@@ -16,7 +16,7 @@ from dataclasses import replace
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
 from orchestrator.core.job import Job
-from orchestrator.core.lifecycle import IllegalEvent, Rules, transition
+from orchestrator.core.lifecycle import IllegalEvent, transition
 from orchestrator.core.model import (
     LIVE_STATES,
     OUTSTANDING_STATES,
@@ -40,8 +40,6 @@ __all__ = ["Driver"]
 BATCH = 256
 CREATES_GRACE_S = 10.0
 """How long a drain waits for creates that are under way; without a reply they stay in doubt."""
-HOPELESS_AFTER = 2
-"""Lonely refusals in unknown words after which a job is taken to be refused and not throttled."""
 LONGEST_NAP_S = 60.0
 NEVER_SENT = Fault("unreachable", "the run ended before this create was sent", "retry")
 NO_REPLY = Fault("create_uncertain", "the run ended before the service replied", "look")
@@ -232,8 +230,7 @@ class Driver:
             return
         desk = self._desks[slice_.job]
         try:
-            hopeless = desk.lonely_refusals >= HOPELESS_AFTER
-            step = transition(slice_, item, now, Rules(desk.context.job, hopeless, desk.padded))
+            step = transition(slice_, item, now, desk.rules)
         except IllegalEvent as error:
             self._room.observer.noted(
                 "driver.late_event", event=type(item).__name__, slice=slice_.id, why=str(error)

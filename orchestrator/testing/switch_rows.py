@@ -65,7 +65,12 @@ SWITCHES: tuple[Switch, ...] = (
         lost_reply_made=0.3,
         lost_reply_form="500",
     ),
-    _row(4, "describe_lag_s", (0.0, 5.0), "404 counts only twice, ten seconds apart"),
+    _row(
+        4,
+        "describe_lag_s",
+        (0.0, 5.0),
+        "404 counts only twice, ten seconds apart, and after a minute for one never shown yet",
+    ),
     _row(
         4,
         "page_border",

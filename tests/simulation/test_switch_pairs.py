@@ -65,6 +65,22 @@ def test_odd_settings_together_cost_no_row(oddities: tuple[Oddity, ...], tmp_pat
     assert (seen_or_said if hindered else seen)(played) == []
 
 
+def test_a_late_row_does_not_hide_that_the_first_one_was_left_out(tmp_path: Path) -> None:
+    """A task that leaves its first row out and meets one that came after the plan holds as many rows as
+    planned."""
+    made_up: tuple[Oddity, ...] = (
+        ("window_start", "exclusive"),
+        ("create_status", 204),
+        ("link_host", "other"),
+        ("etag", "changing"),
+        ("late_per_mille", 200),
+        ("burst_s", 0.0),
+        ("outstanding_cap", 2),
+        ("bad_gateway_probability", 0.15),
+    )
+    assert seen(play_together(made_up, tmp_path)) == []
+
+
 def test_every_two_odd_settings_meet() -> None:
     """The array holds every pair of settings of two switches, and no combination holds a switch twice."""
     odd = [

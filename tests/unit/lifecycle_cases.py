@@ -41,9 +41,9 @@ def slice_(state: SliceState, **changes: object) -> Slice:
 
 
 def receipt(stored: int = 50, **changes: object) -> Receipt:
-    """A whole, plain file."""
+    """A whole, plain file, its first row dated exactly at the start."""
     made = Receipt("/archive/.s/a", "jsonl", ".jsonl", 10, "aa", 10, "aa", stored, 0, stored, WINDOW)
-    return replace(made, **changes)  # type: ignore[arg-type]  # test shorthand
+    return replace(made, **{"start_met": True, **changes})  # type: ignore[arg-type]  # test shorthand
 
 
 def status(state: str, **changes: object) -> RemoteTaskStatus:

@@ -19,10 +19,15 @@ SLICE = Slice("s", "job", "", WINDOW)
 
 
 def weigh(
-    slice_: Slice, task: RemoteTask, receipt: Receipt, *, attempts_left: bool = True
+    slice_: Slice,
+    task: RemoteTask,
+    receipt: Receipt,
+    *,
+    attempts_left: bool = True,
+    start_inclusive: bool = False,
 ) -> tuple[Ruling, Evidence, int]:
     """The verdict as a tuple."""
-    verdict = judge(slice_, task, receipt, attempts_left=attempts_left)
+    verdict = judge(slice_, task, receipt, attempts_left=attempts_left, start_inclusive=start_inclusive)
     return verdict.ruling, verdict.evidence, verdict.missing
 
 
@@ -42,7 +47,8 @@ def counted(
 @pytest.mark.parametrize(
     ("slice_", "task", "attempts_left", "verdict"),
     [
-        (counted(50), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50), TASK, True, (Ruling.RECOUNT, Evidence.NONE, 0)),
+        (counted(50), PADDED, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(49), TASK, True, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (counted(49, 50, asked=True), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(49, 49, asked=True), TASK, True, (Ruling.RETRY, Evidence.NONE, 0)),
@@ -54,12 +60,16 @@ def counted(
         (counted(50, 60, asked=True), TASK, True, (Ruling.RETRY, Evidence.NONE, 10)),
         (counted(50, 60, asked=True), TASK, False, (Ruling.SHORT, Evidence.NONE, 10)),
         (counted(60, None, asked=True), TASK, False, (Ruling.SHORT, Evidence.NONE, 10)),
-        (counted(50, None, asked=True), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50, 50, asked=True), TASK, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50, None, asked=True), PADDED, True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50, None, asked=True), TASK, True, (Ruling.RETRY, Evidence.NONE, 0)),
+        (counted(50, None, asked=True), TASK, False, (Ruling.COMPLETE, Evidence.COUNT, 0)),
         (counted(None, None, asked=True), PADDED, True, (Ruling.COMPLETE, Evidence.ROWS_ONLY, 0)),
         (counted(None, None, asked=True), TASK, True, (Ruling.RETRY, Evidence.NONE, 0)),
         (counted(None, None, asked=True), TASK, False, (Ruling.UNPROVEN, Evidence.NONE, 0)),
-        (counted(50), replace(TASK, written_rows=50), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
-        (counted(50), replace(TASK, written_rows=0), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50), replace(PADDED, written_rows=50), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50), replace(PADDED, written_rows=0), True, (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(50), replace(PADDED, written_rows=70), True, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (counted(50), replace(TASK, written_rows=70), True, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (
             counted(50, 50, asked=True),
@@ -81,7 +91,7 @@ def counted(
         ),
         (
             counted(50, None, asked=True, refetched=1),
-            replace(TASK, written_rows=70),
+            replace(PADDED, written_rows=70),
             True,
             (Ruling.COMPLETE, Evidence.COUNT, 0),
         ),
@@ -101,6 +111,24 @@ def test_a_whole_file_is_complete_only_when_no_count_says_otherwise(
     assert weigh(slice_, task, RECEIPT, attempts_left=attempts_left) == verdict
 
 
+@pytest.mark.parametrize(
+    "slice_",
+    [
+        counted(50),
+        counted(50, None, asked=True),
+        counted(49, 49, asked=True),
+        counted(None, None, asked=True),
+    ],
+)
+def test_a_start_known_to_be_counted_in_needs_no_further_look(slice_: Slice) -> None:
+    """The question whether the first rows were left out is asked until one file answers it: this one, or an
+    earlier one of the run."""
+    met = replace(RECEIPT, start_met=True)
+    assert weigh(slice_, TASK, RECEIPT)[0] in (Ruling.RECOUNT, Ruling.RETRY)
+    assert weigh(slice_, TASK, met)[0] is Ruling.COMPLETE
+    assert weigh(slice_, TASK, RECEIPT, start_inclusive=True)[0] is Ruling.COMPLETE
+
+
 FULL = replace(RECEIPT, served_rows=100, stored_rows=100, truncated=True, kept=None)
 SECOND = Window(1000, 1001)
 
@@ -110,7 +138,8 @@ SECOND = Window(1000, 1001)
     [
         (SLICE, replace(FULL, kept=Window(1000, 1500)), (Ruling.CUT, Evidence.NONE, 0)),
         (SLICE, FULL, (Ruling.SPLIT, Evidence.NONE, 0)),
-        (counted(100), replace(FULL, kept=WINDOW), (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(100), replace(FULL, kept=WINDOW, start_met=True), (Ruling.COMPLETE, Evidence.COUNT, 0)),
+        (counted(100), replace(FULL, kept=WINDOW), (Ruling.RECOUNT, Evidence.NONE, 0)),
         (SLICE, replace(FULL, kept=Window(1000, 1700)), (Ruling.SPLIT, Evidence.NONE, 0)),
         (replace(SLICE, window=SECOND), FULL, (Ruling.RECOUNT, Evidence.NONE, 0)),
         (
@@ -136,7 +165,8 @@ UNDATED = replace(RECEIPT, time_known=False)
 @pytest.mark.parametrize(
     ("slice_", "task", "ruling"),
     [
-        (counted(50), TASK, Ruling.COMPLETE),
+        (counted(50), TASK, Ruling.RECOUNT),
+        (counted(50, 50, asked=True), TASK, Ruling.COMPLETE),
         (counted(51), TASK, Ruling.RECOUNT),
         (counted(50), PADDED, Ruling.RECOUNT),
         (counted(51, 50, asked=True), TASK, Ruling.COMPLETE),

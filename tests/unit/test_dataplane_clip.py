@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.job import Order, Output
+from orchestrator.core.job import Order, Output, ServedFormat
 from orchestrator.core.window import Window
 from orchestrator.dataplane.clip import judge, needs_order
 from orchestrator.dataplane.survey import Survey
@@ -137,3 +137,41 @@ def test_a_file_that_only_looks_sorted_is_clipped_by_every_row(tmp_path: Path) -
     receipt = fetched(Server(lines), ticket(tmp_path, window=window(0, 100)))
     assert receipt.served_rows == 60_001
     assert receipt.dropped_rows == 2
+
+
+MS = S * 1000
+
+
+@pytest.mark.parametrize(
+    ("body", "order", "met"),
+    [
+        (json_lines([{"@timestamp": MS}, {"@timestamp": MS + 1}]), Order.ASC, True),
+        (json_lines([{"@timestamp": MS + 1}, {"@timestamp": MS}]), Order.DESC, True),
+        (json_lines([{"@timestamp": MS + 1}, {"@timestamp": MS + 2}]), Order.ASC, False),
+        (json_lines([{"@timestamp": S}, {"@timestamp": S + 1}]), Order.ASC, False),  # says the second only
+        (json_lines([{"@timestamp": f"{MS}"}]), Order.ASC, True),
+        (json_lines([{"@timestamp": f"{S}"}]), Order.ASC, False),
+        (json_lines([{"@timestamp": f"{S}.000"}]), Order.ASC, True),
+        (json_lines([{"@timestamp": True}, {"timestamp": MS}]), Order.ASC, False),
+        (f'@timestamp,m\n{MS},"a\nb"\n{MS + 1},c\n'.encode(), Order.ASC, True),
+        (f'@timestamp,m\n{MS + 1},c\n{MS},"a\nb"\n'.encode(), Order.DESC, True),
+        (f'@timestamp,m\n{MS + 1},"a\nb"\n{MS + 2},c\n'.encode(), Order.ASC, False),
+        (b"m\nx\n", Order.ASC, False),
+        (b"", Order.ASC, False),
+    ],
+)
+def test_a_row_exactly_at_the_start_shows_that_the_start_is_counted_in(
+    tmp_path: Path, body: bytes, order: Order, met: bool
+) -> None:
+    """Only a time that says which part of its second it means can be exactly at the start."""
+    form = ServedFormat.JSON if body.startswith(b"{") else ServedFormat.CSV
+    receipt = fetched(Server(body), ticket(tmp_path, window=TEN, order=order, format=form))
+    assert receipt.start_met is met
+
+
+def test_the_start_that_counts_is_the_one_asked_for(tmp_path: Path) -> None:
+    """Of a padded request, a row at the window's own start shows nothing."""
+    asked = ticket(tmp_path, window=TEN, requested=window(-1, 11))
+    assert not fetched(Server(json_lines([{"@timestamp": MS}])), asked).start_met
+    asked = ticket(tmp_path, attempt_key="b", window=TEN, requested=window(-1, 11))
+    assert fetched(Server(json_lines([{"@timestamp": MS - 1000}, {"@timestamp": MS}])), asked).start_met
