@@ -25,6 +25,8 @@ class Rules:
     padded: bool = False
     """This run has met a reason to ask for a second more at both ends from the first: an exclusive start, or
     low counts."""
+    dated: bool = False
+    """Rows of this run could be dated, so that a wider request can be clipped."""
     start_inclusive: bool = False
     """Some file of this run held a row dated exactly at its requested start."""
 

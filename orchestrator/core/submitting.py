@@ -42,9 +42,7 @@ SHRINK_AFTER = 2
 def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.Step:
     """Make the intent: a number drawn for good, or the one that stands from a create known to be unmade."""
     job = rules.job
-    unsure = slice_.padded or rules.padded or slice_.expected_lines is None
-    padded = unsure and not slice_.part  # neighbours would come first and push the part's own rows out
-    window = _padded(slice_.window) if padded else slice_.window
+    window = _asked(slice_, rules)
     if slice_.task is not None and slice_.task.number == event.number:
         task = replace(slice_.task, intent_at=now, answered_at=None, expires_at=None)
         attempt = slice_.attempt
@@ -87,8 +85,18 @@ def limit_of(window: Window, asked: Window, job: Job) -> int:
     return job.max_lines
 
 
-def _padded(window: Window) -> Window:
-    return Window(max(0, window.start_s - 1), min(LATEST_S, window.end_s + 1))
+def _asked(slice_: Slice, rules: Rules) -> Window:
+    """The slice's window; a second wider at both ends where nothing is sure; from a second earlier where that
+    spares the count that would otherwise have to show that the first rows are there."""
+    start_s, end_s = slice_.window.start_s, slice_.window.end_s
+    if slice_.part:
+        return slice_.window  # neighbours would come first and push the part's own rows out
+    if slice_.padded or rules.padded or slice_.expected_lines is None:
+        return Window(max(0, start_s - 1), min(LATEST_S, end_s + 1))
+    a_second = 1 + slice_.expected_lines // slice_.window.length_s
+    roomy = slice_.expected_lines + 2 * a_second <= rules.job.max_lines
+    early = rules.dated and not rules.start_inclusive and roomy
+    return Window(max(0, start_s - 1), end_s) if early else slice_.window
 
 
 def created(slice_: Slice, event: ev.Created, now: float, rules: Rules) -> ev.Step:

@@ -34,6 +34,8 @@ class Desk:
     """Creates in a row that were refused in unknown words while no other remote task was outstanding."""
     padded: bool = False
     """Some slice needed a margin at its ends; the next ones get it at once."""
+    dated: bool = False
+    """Some file's rows could be dated."""
     start_inclusive: bool = False
     """Some file held a row dated exactly at its requested start; the next ones need not prove it again."""
     fresh: bool = True
@@ -49,6 +51,7 @@ class Desk:
             self.context.job,
             hopeless=self.lonely_refusals >= HOPELESS_AFTER,
             padded=self.padded,
+            dated=self.dated,
             start_inclusive=self.start_inclusive,
         )
 
@@ -62,6 +65,7 @@ class Desk:
             case ev.CreateDoubted() if event.fault.status in (400, 403):
                 self.lonely_refusals = self.lonely_refusals + 1 if alone else 0
             case ev.Staged():
+                self.dated = self.dated or (event.receipt.time_known and event.receipt.served_rows > 0)
                 self.start_inclusive = self.start_inclusive or event.receipt.start_met
                 self.fetched_bytes += event.receipt.wire_bytes or event.receipt.fetched_bytes
             case _:

@@ -361,6 +361,26 @@ def test_a_run_that_met_an_exclusive_start_asks_wider_from_then_on() -> None:
     assert step.slice.task.window == Window(999, 1601)
 
 
+@pytest.mark.parametrize(
+    ("rules", "expected", "asked"),
+    [
+        (Rules(JOB, dated=True), 60, Window(999, 1600)),
+        (Rules(JOB, dated=True), JOB.max_lines - 2, Window(999, 1600)),
+        (Rules(JOB, dated=True), JOB.max_lines - 1, WINDOW),  # no room for a second more
+        (Rules(JOB, dated=True, start_inclusive=True), 60, WINDOW),
+        (Rules(JOB), 60, WINDOW),  # rows without a time could not be clipped
+    ],
+)
+def test_a_start_that_may_be_exclusive_is_asked_for_earlier_where_there_is_room(
+    rules: Rules, expected: int, asked: Window
+) -> None:
+    """So that no count has to be made once more for every slice of a quiet logstore."""
+    planned = slice_(S.PLANNED, expected_lines=expected)
+    task = transition(planned, ev.Admitted(ID, 1, "n"), NOW, rules).slice.task
+    assert task is not None
+    assert task.window == asked
+
+
 def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
     """Each with its own reason, and nothing published."""
     second = slice_(S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=200)
