@@ -31,7 +31,7 @@ from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.survey import count_rows, served_shape
 from orchestrator.errors import UsageError
 
-__all__ = ["Form", "Rewriting", "stored_form"]
+__all__ = ["Form", "Rewriting", "objects", "plain_lines", "stored_form"]
 
 _PACKINGS: Final = {Compression.NONE: None, Compression.GZIP: Packing.GZIP, Compression.ZSTD: Packing.ZSTD}
 
@@ -120,11 +120,11 @@ class Rewriting:
             joined = b",\n".join(row.rstrip(b"\r\n") for row in split_rows(region, served))
             self._encoder.write((b",\n" if self._begun else b"[") + joined)
         elif served is Shape.CSV and self._shape is Shape.JSON_LINES:
-            self._encoder.write(_objects(region, self._stream.columns))
+            self._encoder.write(objects(region, self._stream.columns))
         elif self._shape is served and self._ticket.output is Output.RAW:
             self._encoder.write(region if self._begun else self._stream.bom + self._stream.header + region)
         else:
-            self._encoder.write(_plain_lines(region))
+            self._encoder.write(plain_lines(region))
         self._begun = True
 
     def _picked(self, region: bytes, served: Shape) -> tuple[bytes, int]:
@@ -151,14 +151,14 @@ class Rewriting:
         return b"".join(row for row, kept in zip(rows, inside, strict=True) if kept), count
 
 
-def _plain_lines(region: bytes) -> bytes:
+def plain_lines(region: bytes) -> bytes:
     """JSON lines with a bare newline after each row and nothing between them."""
     if b"\r" not in region and region.count(b"\n") == count_rows(region, Shape.JSON_LINES):
         return region
     return b"".join(row.rstrip(b"\r\n") + b"\n" for row in split_rows(region, Shape.JSON_LINES))
 
 
-def _objects(region: bytes, columns: Columns | None) -> bytes:
+def objects(region: bytes, columns: Columns | None) -> bytes:
     """CSV rows as JSON lines."""
     names = columns.names if columns else ()
     width = len(names)

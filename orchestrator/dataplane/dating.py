@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Final
 
@@ -29,7 +30,7 @@ from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.times import AUTO_FIELDS, finer_than_seconds, millisecond_of, second_of
 
-__all__ = ["Dater", "FineDater", "dater_for", "fine_dater_for"]
+__all__ = ["Dater", "FineDater", "JsonDater", "dater_for", "fine_dater_for", "json_dater"]
 
 _CACHE_ENTRIES: Final = 100_000
 
@@ -100,6 +101,8 @@ _NUMBER: Final = rb"([1-9]\d{9})(?:(?:\d{3}){0,3}+|(?:\d{3})?+\.\d{1,3})(?=[\s,}
 _DIGITS: Final = rb'"([1-9]\d{9})(?:\d{3}){0,3}+(?:\.\d{0,30})?+"'
 _ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?+(Z|[+-]\d\d:\d\d)?+"'
 _REST_OF_LINE: Final = rb"[^\n]*+\n"
+SECONDS: Final = (_NUMBER, _DIGITS, _ISO)
+"""How a time is written where its seconds can be read off; what a group matches is the text of the second."""
 
 
 class JsonDater(Dater):
@@ -112,16 +115,15 @@ class JsonDater(Dater):
     every parser (unless one of them is spelled with escapes).
     """
 
-    def __init__(self, field: str) -> None:
+    def __init__(self, field: str, forms: tuple[bytes, ...] = SECONDS) -> None:
         self.field = field
-        self._key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        key = re.escape(self._key)
+        self.key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        key = re.escape(self.key)
         before = key + rb"\s*+:\s*+"
         walk = rb"^[ \t]*+\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
         # What follows a backslash is not the beginning of a name, but a quote inside a longer one. It is
         # looked at behind the name only, so that the search goes from name to name.
         flat = key + rb"(?<!\\" + key + rb")\s*+:\s*+"
-        forms = (_NUMBER, _DIGITS, _ISO)
         self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
         self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
@@ -130,12 +132,20 @@ class JsonDater(Dater):
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
         count = _count_inside(region, self._leading, window)
-        return count if count is not None and region.count(self._key) == count else None
+        return count if count is not None and region.count(self.key) == count else None
 
     def seconds(self, region: bytes) -> list[int | None]:
+        texts = self.texts(region)
+        if texts is not None:
+            return list(map(self._seen.__getitem__, texts))
+        return [self._second(row) for row in split_rows(region, Shape.JSON_LINES)]
+
+    def texts(self, region: bytes) -> Iterable[bytes] | None:
+        """What one of ``forms`` matches in every row of the region; None when that is not so, or not surely
+        the field's value."""
         lines = region.count(b"\n")
         patterns: list[re.Pattern[bytes]] = []
-        if region.count(self._key) == lines:
+        if region.count(self.key) == lines:
             begun = region.count(b"\n{") + region.startswith(b"{")
             patterns = self._flat if region.count(b"{") == lines == begun else self._walked
         for pattern in tuple(patterns):
@@ -144,11 +154,14 @@ class JsonDater(Dater):
                 if pattern is not patterns[0]:
                     patterns.remove(pattern)
                     patterns.insert(0, pattern)
-                texts = map(b"".join, found) if pattern.groups > 1 else found
-                return list(map(self._seen.__getitem__, texts))
-        return [self._second(row) for row in split_rows(region, Shape.JSON_LINES)]
+                return map(b"".join, found) if pattern.groups > 1 else found
+        return None
 
     def _second(self, row: bytes) -> int | None:
+        return second_of(self.value(row))
+
+    def value(self, row: bytes) -> object:
+        """What the row says of its time; None when it says nothing, or is no object."""
         try:
             parsed = orjson.loads(row)
         except orjson.JSONDecodeError:
@@ -156,12 +169,8 @@ class JsonDater(Dater):
                 parsed = json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=_whole)
             except (ValueError, RecursionError):
                 match = self._anything.search(row)
-                return (
-                    second_of((match.group(1) or match.group(2)).decode("utf-8", "replace"))
-                    if match
-                    else None
-                )
-        return second_of(parsed.get(self.field)) if isinstance(parsed, dict) else None
+                return (match.group(1) or match.group(2)).decode("utf-8", "replace") if match else None
+        return parsed.get(self.field) if isinstance(parsed, dict) else None
 
 
 def _whole(digits: str) -> int | float:
@@ -238,18 +247,19 @@ def dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: 
     if shape is Shape.CSV:
         index = columns.time_index if columns is not None else None
         return None if index is None else CsvDater(index)
-    return _json_dater(region, time_field)
+    return json_dater(region, time_field)
 
 
 def fine_dater_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> FineDater | None:
     """As ``dater_for``, to the millisecond."""
     if shape is Shape.CSV:
         return None if columns is None or columns.time_index is None else FineDater(shape, columns, "")
-    coarse = _json_dater(region, time_field)
+    coarse = json_dater(region, time_field)
     return None if coarse is None else FineDater(shape, columns, coarse.field)
 
 
-def _json_dater(region: bytes, time_field: str) -> JsonDater | None:
+def json_dater(region: bytes, time_field: str) -> JsonDater | None:
+    """The dater of a file of JSON lines; its ``field`` is the first that the first row has a time in."""
     first = next(iter(split_rows(region, Shape.JSON_LINES)), b"")
     for field in AUTO_FIELDS if time_field == "auto" else (time_field,):
         dater = JsonDater(field)

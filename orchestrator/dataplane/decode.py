@@ -51,17 +51,20 @@ def read_blocks(path: str, size_bytes: int = STEP_BYTES) -> Iterator[bytes]:
             yield block
 
 
-def decoded(path: str, layers: list[Packing] | None = None) -> Iterator[bytes | None]:
+def decoded(
+    path: str, layers: list[Packing] | None = None, *, read_bytes: int = STEP_BYTES
+) -> Iterator[bytes | None]:
     """The plain bytes of a file in blocks of at most ``STEP_BYTES``; None after each member of a zip.
 
-    Compression is sniffed, also below another one (a gzip file served with Content-Encoding gzip); ``layers``
-    receives what was found, outermost first. Raises BrokenBody when a stream is damaged or ends early.
+    ``read_bytes`` are read at a time, so that the blocks of a plain file are no longer than that. Compression
+    is sniffed, also below another one (a gzip file served with Content-Encoding gzip); ``layers`` receives
+    what was found, outermost first. Raises BrokenBody when a stream is damaged or ends early.
     """
     found: list[Packing] = [] if layers is None else layers
     with open(path, "rb") as file:
         head = file.read(4)
     if packing_of(head) is not Packing.ZIP:
-        yield from _peeled(read_blocks(path), found)
+        yield from _peeled(read_blocks(path, read_bytes), found)
         return
     found.append(Packing.ZIP)
     try:
