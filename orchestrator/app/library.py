@@ -181,6 +181,7 @@ async def running(
 
     Raises ManifestLocked after ``wait_s`` seconds in vain, StorageError, CredentialsError, UsageError.
     """
+    from orchestrator.app.fleets import note_vanished
     from orchestrator.app.wiring import furnished
     from orchestrator.manifest.lock import ManifestLock
     from orchestrator.manifest.store import open_writer
@@ -193,13 +194,14 @@ async def running(
         ) as manifest,
         furnished(job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
     ):
+        await note_vanished(house.found, manifest, outside.observer, outside.clock)
         yield house
 
 
 @asynccontextmanager
 async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterator[House]:
     """The furnished house of a plan: the manifest as it is, or an empty one in memory when there is none
-    yet."""
+    yet. Raises Refused and its kin when a fleet cannot be looked up, or nothing fits its pattern."""
     from orchestrator.app.reading import manifest_to_read
     from orchestrator.app.wiring import furnished
 
@@ -207,6 +209,8 @@ async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterato
         manifest_to_read(job_file.manifest) as manifest,
         furnished(job_file, cast("ManifestWriter", manifest), outside) as house,  # a plan commits nothing
     ):
+        for error in house.errors:
+            raise error
         yield house
 
 
@@ -264,12 +268,13 @@ async def drained_when_cancelled(
     and is raised again when that is done."""
     import asyncio
 
+    from orchestrator.app.fleets import with_fleets
     from orchestrator.engine.run import run as run_all
 
     work = run_all(house.contexts, house.room, jobs_path=jobs_path, again=again or {})
     task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(task)
+        return with_fleets(await asyncio.shield(task), house.found)
     except asyncio.CancelledError:
         house.room.stop.set("cancelled")
         while not task.done():

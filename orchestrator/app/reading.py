@@ -30,6 +30,8 @@ class JobStatus:
     settled_to: int | None
     counts: JobCounts
     next_due_at: float | None
+    vanished_since: float | None = None
+    """When a run first missed its logstore in the service's list."""
 
     @property
     def complete(self) -> bool:
@@ -68,6 +70,7 @@ async def manifest_to_read(path: str) -> AsyncIterator[ManifestReader]:
 async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -> JobStatus:
     """Coverage, gaps and counters of one job inside its asked window. ``jobs_words`` is what a shell is to be
     told of the job file."""
+    from orchestrator.app.fleets import vanished_since
     from orchestrator.engine.audit import covered_of, gaps_of
 
     covered: WindowSet = ()
@@ -89,6 +92,7 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
         settled_to=settled_s,
         counts=counts,
         next_due_at=await manifest.next_due_at(job.name),
+        vanished_since=await vanished_since(job, manifest),
     )
 
 

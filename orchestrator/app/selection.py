@@ -8,13 +8,15 @@ from datetime import tzinfo
 from fnmatch import fnmatchcase
 
 from orchestrator.core.complaint import nearest
-from orchestrator.core.job import Job, JobFile
+from orchestrator.core.fleets import fits_template
+from orchestrator.core.job import Fleet, Job, JobFile
 from orchestrator.core.jobfile import parse_moment
+from orchestrator.core.patterns import is_pattern
 from orchestrator.core.window import Window
 from orchestrator.errors import UsageError
 from orchestrator.settings import zone
 
-__all__ = ["asked_window", "select", "zone_of"]
+__all__ = ["asked_window", "is_meant", "no_such_job", "select", "zone_of"]
 
 
 def select(
@@ -26,26 +28,50 @@ def select(
     only when it is named in full. Times are written as in a job file; naive ones are in each job's timezone.
     Raises UsageError for a name that fits no job and for times that do not lie in a selected job's window.
     """
-    jobs = [job for job in job_file.jobs if _is_meant(job, names)]
+    jobs = [job for job in job_file.jobs if is_meant(job, names)]
+    fleets = [replace(fleet, only=tuple(names)) for fleet in job_file.fleets if _may_be_meant(fleet, names)]
     for name in names:
-        if not any(fnmatchcase(job.name, name) for job in job_file.jobs):
-            known = [job.name for job in job_file.jobs]
-            guess = nearest(name, known)
-            hint = f"did you mean {guess}?" if guess else f"its jobs are: {', '.join(known)}"
-            raise UsageError(f"{job_file.path}: no job fits --job {name}", hint=hint)
-    if not jobs:
+        if not any(fnmatchcase(job.name, name) for job in job_file.jobs) and not any(
+            _may_fit(fleet, name) for fleet in job_file.fleets
+        ):
+            raise no_such_job(job_file, name)
+    if not jobs and not fleets:
         raise UsageError(
             f"{job_file.path}: no job is enabled", hint="set enabled = true, or name one with --job"
         )
+    others = tuple(job for job in job_file.jobs if job not in jobs)
     if from_ or to:
         jobs = [_narrowed(job, from_, to, now_s) for job in jobs]
-    return replace(job_file, jobs=tuple(jobs))
+        fleets = [replace(fleet, template=_narrowed(fleet.template, from_, to, now_s)) for fleet in fleets]
+    return replace(job_file, jobs=tuple(jobs), fleets=tuple(fleets), others=others)
 
 
-def _is_meant(job: Job, names: Sequence[str]) -> bool:
+def no_such_job(job_file: JobFile, name: str) -> UsageError:
+    """The refusal of a name that fits no job."""
+    known = [job.name for job in (*job_file.jobs, *job_file.others)]
+    known += [fleet.template.name for fleet in job_file.fleets]
+    guess = nearest(name, known)
+    hint = f"did you mean {guess}?" if guess else f"its jobs are: {', '.join(known)}"
+    return UsageError(f"{job_file.path}: no job fits --job {name}", hint=hint)
+
+
+def is_meant(job: Job, names: Sequence[str]) -> bool:
+    """Whether a call with these names is about the job."""
     if not names:
         return job.enabled
     return job.name in names or (job.enabled and any(fnmatchcase(job.name, name) for name in names))
+
+
+def _may_be_meant(fleet: Fleet, names: Sequence[str]) -> bool:
+    """Whether some job of the fleet could be meant; which ones, the service or the manifest tells."""
+    if not names:
+        return fleet.template.enabled
+    may_fit = [name for name in names if _may_fit(fleet, name)]
+    return any(fleet.template.enabled or not is_pattern(name) for name in may_fit)
+
+
+def _may_fit(fleet: Fleet, name: str) -> bool:
+    return is_pattern(name) or fits_template(fleet, name)
 
 
 def zone_of(name: str) -> tzinfo:

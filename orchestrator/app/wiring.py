@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.app.fleets import as_listed, as_remembered
+from orchestrator.core.fleets import Found
 from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
 from orchestrator.core.signing import Credentials
 from orchestrator.dataplane.destination import FolderDestination
@@ -18,7 +20,7 @@ from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.engine.context import JobContext, Room, StopSignal
 from orchestrator.engine.gate import RequestGate
 from orchestrator.engine.steady import SteadyClock
-from orchestrator.errors import CredentialsError, UsageError
+from orchestrator.errors import CredentialsError, OrchestratorError, UsageError
 from orchestrator.ports.control import Observer
 from orchestrator.ports.store import ManifestWriter
 from orchestrator.ports.time import Clock, Rng
@@ -29,7 +31,7 @@ from orchestrator.remote.proxies import Proxies
 from orchestrator.remote.session import Session
 from orchestrator.settings import home_folder, zone
 
-__all__ = ["House", "NoBoundary", "Outside", "furnished"]
+__all__ = ["House", "NoBoundary", "Outside", "furnished", "services_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class House:
 
     contexts: tuple[JobContext, ...]
     room: Room
+    job_file: JobFile
+    """With every job the contexts stand for, those of its fleets among them."""
+    found: tuple[Found, ...] = ()
+    """What its fleets came to."""
+    errors: tuple[OrchestratorError, ...] = ()
+    """Why there may be jobs of theirs that nobody knows of."""
 
 
 class NoBoundary:
@@ -71,11 +79,11 @@ async def furnished(
 ) -> AsyncIterator[House]:
     """The house of ``job_file`` for as long as the context lasts; connections are closed with it.
 
-    Contacts nobody yet, and nobody for ``quiet_s`` seconds: what an earlier process sent in its last second
-    counts too. ``offline`` looks for no credentials: whatever asks the service then fails. Session and engine
-    share one steady clock, so that the service's time means the same to both. Raises
-    CredentialsError when a service's credentials cannot be found, UsageError for proxies, certificates and
-    destinations that cannot be used.
+    Contacts nobody for ``quiet_s`` seconds: what an earlier process sent in its last second counts too; then
+    asks for the logstores of fleets, and without a fleet for nothing yet. ``offline`` looks for no
+    credentials: whatever asks the service then fails. Session and engine share one steady clock, so that the
+    service's time means the same to both. Raises CredentialsError when a service's credentials cannot be
+    found, UsageError for proxies, certificates and destinations that cannot be used.
     """
     outside = replace(outside, clock=SteadyClock(outside.clock))
     async with AsyncExitStack() as cleanup:
@@ -95,8 +103,12 @@ async def furnished(
                 outside,
                 cleanup,
             )
-            for service in dict.fromkeys(job.service for job in job_file.jobs)
+            for service in services_of(job_file)
         }
+        resolved = await (
+            as_remembered(job_file, manifest) if offline else as_listed(job_file, clients, manifest)
+        )
+        job_file = resolved.job_file
         files = HttpFileSource(proxies=proxies, ca_file=_one_ca_file(clients), gate=gate)
         cleanup.push_async_callback(files.close)
         data_plane = InlineDataPlane(files)
@@ -117,9 +129,19 @@ async def furnished(
             stop=outside.stop,
         )
         contexts = tuple(
-            _context(job, clients[job.service], destinations[_destination(job)]) for job in job_file.jobs
+            replace(
+                _context(job, clients[job.service], destinations[_destination(job)]),
+                stopped=resolved.stopped.get(job.name),
+            )
+            for job in job_file.jobs
         )
-        yield House(contexts, room)
+        yield House(contexts, room, job_file, resolved.found, resolved.errors)
+
+
+def services_of(job_file: JobFile) -> tuple[ServiceSpec, ...]:
+    """Every service the file's jobs are at."""
+    jobs = (*job_file.jobs, *(fleet.template for fleet in job_file.fleets))
+    return tuple(dict.fromkeys(job.service for job in jobs))
 
 
 def _context(job: Job, client: BlsClient, destination: FolderDestination) -> JobContext:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.app.library import verification
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import chosen, jobs_words, read_job_file
+from orchestrator.cli.checking import asked_for, chosen, jobs_words, read_job_file, remembered
 from orchestrator.cli.ending import Stage
+from orchestrator.cli.fleets import fleet_json, show_fleets
 from orchestrator.cli.outfile import Outfile
+from orchestrator.core.fleets import Found
 from orchestrator.core.job import JobFile
 from orchestrator.core.report import exit_of_gaps
 from orchestrator.errors import ExitCode, UsageError
@@ -36,7 +38,7 @@ def plan(stage: Stage) -> int:
     """Show what a run would do. Raises CredentialsError and ServiceError: counting asks the service."""
     from orchestrator.cli.watching import logged
 
-    job_file = chosen(stage)
+    job_file = asked_for(stage)
 
     async def planned() -> int:
         from orchestrator.app.library import planning
@@ -45,12 +47,15 @@ def plan(stage: Stage) -> int:
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
                 plans = await plan_all(house.contexts, house.room)
+                jobs, found = house.job_file.jobs, house.found
         nothing_to_do = all(not item.slices for item in plans)
         if stage.document:
             stage.document.stream("jobs", (values.plan_json(item) for item in plans))
+            stage.document.stream("fleets", map(fleet_json, found))
             stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
         else:
-            results.show_plan(stage.out, plans, job_file.jobs)
+            results.show_plan(stage.out, plans, jobs)
+            show_fleets(stage.out, found)
         return ExitCode.COMPLETE
 
     return asyncio.run(planned())
@@ -58,32 +63,38 @@ def plan(stage: Stage) -> int:
 
 def status(stage: Stage) -> int:
     """Show how far each job is, from the manifest alone."""
-    job_file = chosen(stage)
+    known = remembered(stage)
+    job_file = known.job_file
     statuses = asyncio.run(_looked_up(stage, job_file))
-    code = _exit_of(statuses)
+    code = _exit_of(statuses, known.found)
     owner = _owner(job_file)
     if stage.document:
         stage.document.put("run", owner)
         stage.document.stream("jobs", (values.status_json(item) for item in statuses))
+        stage.document.stream("fleets", (fleet_json(item, statuses) for item in known.found))
         stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
     else:
         results.show_status(stage.out, statuses, owner, jobs_words(stage, job_file))
+        show_fleets(stage.out, known.found, jobs_words(stage, job_file))
     return code
 
 
 def gaps(stage: Stage) -> int:
     """List what is not proven stored, from the manifest alone."""
-    job_file = chosen(stage)
+    known = remembered(stage)
+    job_file = known.job_file
     statuses = asyncio.run(_looked_up(stage, job_file))
-    code = _exit_of(statuses)
+    code = _exit_of(statuses, known.found)
     found = [gap for item in statuses for gap in item.gaps]
     if stage.document:
         stage.document.stream("gaps", (values.gap_json(gap) for gap in found))
         stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
     elif found:
         results.show_gaps(stage.out, found, {job.name: job.timezone for job in job_file.jobs})
-    else:
+    elif code == ExitCode.COMPLETE:
         stage.out.line("no gaps: every asked window is proven stored")
+    if not stage.document:
+        show_fleets(stage.out, known.found, jobs_words(stage, job_file))
     return code
 
 
@@ -166,9 +177,11 @@ async def _looked_up(stage: Stage, job_file: JobFile) -> list[JobStatus]:
         return [await job_status(job, reader, words) for job in job_file.jobs]
 
 
-def _exit_of(statuses: Sequence[JobStatus]) -> int:
-    """The same as of a run that found nothing to do."""
-    return ExitCode.worst([exit_of_gaps(item.gaps) for item in statuses])
+def _exit_of(statuses: Sequence[JobStatus], founds: Sequence[Found]) -> int:
+    """The same as of a run that found nothing to do. A fleet that no run has looked up yet is not
+    complete."""
+    unknown = [ExitCode.INCOMPLETE for found in founds if not found.jobs]
+    return ExitCode.worst([*(exit_of_gaps(item.gaps) for item in statuses), *unknown])
 
 
 def _settled_to(statuses: Sequence[JobStatus]) -> int | None:

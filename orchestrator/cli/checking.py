@@ -13,6 +13,7 @@ from orchestrator.app.selection import select
 from orchestrator.cli import results, values
 from orchestrator.clock import SystemClock
 from orchestrator.core import job as core_job
+from orchestrator.core.fleets import Resolved
 from orchestrator.core.reasons import shell_word
 from orchestrator.errors import ExitCode
 from orchestrator.settings import environment
@@ -20,7 +21,7 @@ from orchestrator.settings import environment
 if TYPE_CHECKING:
     from orchestrator.cli.ending import Stage
 
-__all__ = ["check", "chosen", "jobs_words", "read_job_file"]
+__all__ = ["asked_for", "check", "chosen", "jobs_words", "read_job_file", "remembered"]
 
 DEFAULT_JOBS = "jobs.toml"
 
@@ -38,11 +39,34 @@ def read_job_file(stage: Stage) -> JobFile:
     return job_file
 
 
-def chosen(stage: Stage) -> core_job.JobFile:
-    """The job file narrowed to what ``--job``, ``--from`` and ``--to`` ask for."""
+def asked_for(stage: Stage) -> core_job.JobFile:
+    """The job file narrowed to what ``--job``, ``--from`` and ``--to`` ask for. Its fleets are still to be
+    looked up."""
     asked = stage.asked
     job_file = read_job_file(stage)
     return select(job_file, asked.jobs, from_=asked.from_, to=asked.to, now_s=SystemClock().now())
+
+
+def chosen(stage: Stage) -> core_job.JobFile:
+    """The same with the jobs of fleets that the manifest remembers."""
+    return remembered(stage).job_file
+
+
+def remembered(stage: Stage) -> Resolved:
+    """The same, and what is known of each fleet. Must not be called from a coroutine."""
+    narrowed = asked_for(stage)
+    if not narrowed.fleets:
+        return Resolved(narrowed)
+    import asyncio
+
+    from orchestrator.app.fleets import as_remembered
+    from orchestrator.app.reading import manifest_to_read
+
+    async def looked_up() -> Resolved:
+        async with manifest_to_read(narrowed.manifest) as manifest:
+            return await as_remembered(narrowed, manifest)
+
+    return asyncio.run(looked_up())
 
 
 def jobs_words(stage: Stage, job_file: core_job.JobFile) -> str:
@@ -65,6 +89,8 @@ def check(stage: Stage) -> int:
         stage.document.put("path", job_file.path)
         stage.document.put("manifest", job_file.manifest)
         stage.document.stream("jobs", (values.job_json(job, hide) for job in shown.jobs))
+        templates = (fleet.template for fleet in shown.fleets)
+        stage.document.stream("fleets", (values.job_json(job, hide) for job in templates))
         stage.document.end(ExitCode.COMPLETE, complete=True)
     else:
         results.show_check(stage.out, shown, hide)

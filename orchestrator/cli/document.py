@@ -18,17 +18,35 @@ __all__ = ["FAMILIES", "Document", "error_value", "fault_value", "iso_or_null"]
 
 FAMILIES = ("create", "describe", "list", "link", "query", "histogram", "delete", "file")
 _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
-    "check": {"jobs": []},
-    "plan": {"jobs": []},
-    "run": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": []},
-    "status": {"run": None, "jobs": []},
+    "check": {"jobs": [], "fleets": []},
+    "plan": {"jobs": [], "fleets": []},
+    "run": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": [], "fleets": []},
+    "pull": {
+        "from": None,
+        "to": None,
+        "unsettled_from": None,
+        "rows": 0,
+        "bytes": 0,
+        "file": None,
+        "resumed": False,
+        "duration_s": 0.0,
+        "requests": dict.fromkeys(FAMILIES, 0),
+        "gaps": [],
+    },
+    "status": {"run": None, "jobs": [], "fleets": []},
     "gaps": {"gaps": []},
     "manifest": {"rows": []},
     "story": {"slice": None, "family": [], "remote_tasks": [], "story": []},
     "accept": {"accepted": [], "not_gaps": []},
     "forget": {"job": None, "from": None, "to": None, "slices": 0, "paths": [], "uncovered": [], "let_go": 0},
     "clean": {"dry_run": False, "remote_tasks": [], "staging": []},
-    "redo": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": [], "redone": []},
+    "redo": {
+        "duration_s": 0.0,
+        "requests": dict.fromkeys(FAMILIES, 0),
+        "jobs": [],
+        "fleets": [],
+        "redone": [],
+    },
     "verify": {"files_checked": 0, "bytes_checked": 0, "findings": []},
 }
 """What a document holds of a command that failed before it knew better."""

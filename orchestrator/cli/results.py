@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.app.reading import pointed
+from orchestrator.cli.fleets import show_fleets
 from orchestrator.cli.print import (
     bytes_text,
     counted,
@@ -52,7 +53,7 @@ LEDGER_HEAD = ("job", "window (UTC)", "state", "attempt", "lines", "bytes", "evi
 def show_check(out: Stdout, job_file: JobFile, hide: Callable[[str], str]) -> None:
     """Every job with its resolved window, then the verdict on the file. ``hide`` masks what came from the
     environment."""
-    for job in job_file.jobs:
+    for job in (*job_file.jobs, *(fleet.template for fleet in job_file.fleets)):
         identity = job.identity
         out.line(f"{job.name}{'' if job.enabled else '  (not enabled)'}")
         out.line(f"  window       {window_text(job.window, job.timezone)}")
@@ -62,6 +63,8 @@ def show_check(out: Stdout, job_file: JobFile, hide: Callable[[str], str]) -> No
         out.line(f"  query        {hide(identity.query)}")
         out.line(f"  to           {hide(job.destination.url if job.destination else job.file_dir)}")
     jobs = counted(len(job_file.jobs), "job")
+    if job_file.fleets:
+        jobs += f" and {counted(len(job_file.fleets), 'pattern')} of logstores that each run looks up"
     out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")
 
 
@@ -116,6 +119,7 @@ def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) 
     for job in report.jobs:
         out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
     show_first_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, jobs_words)
+    show_fleets(out, report.fleets)
     redone = [item for job in report.jobs for item in job.redone]
     for item in redone:
         span = window_text(item.window, zones.get(item.job, "UTC"))
@@ -201,6 +205,9 @@ def show_status(
             out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
         if status.next_due_at is not None:
             out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
+        if status.vanished_since is not None:
+            since = moment_text(status.vanished_since, job.timezone)
+            out.line(f"  vanished     logstore {job.identity.logstore} is not listed since {since}")
     if owner is None:
         out.line("no run in progress")
     else:

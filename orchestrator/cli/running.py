@@ -22,9 +22,10 @@ from orchestrator.app.mending import redo_exit, to_redo
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, signals, values
-from orchestrator.cli.checking import chosen, jobs_words
+from orchestrator.cli.checking import asked_for, chosen, jobs_words
 from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
+from orchestrator.cli.fleets import fleet_json
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
 from orchestrator.core.model import Fault, Slice, SliceState
@@ -44,8 +45,8 @@ Prepare = Callable[[House], Awaitable[tuple[House, Again]]]
 
 def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
     """Make the coverage true and say how far that went; the exit code is the report's."""
-    job_file = chosen(stage)
-    return _tell(stage, job_file, asyncio.run(_run(stage, job_file, max_duration_s, max_lines)))
+    job_file = asked_for(stage)
+    return _tell(stage, *asyncio.run(_run(stage, job_file, max_duration_s, max_lines)))
 
 
 def redo(stage: Stage, *, slice_id: str, from_: str, to: str) -> int:
@@ -65,10 +66,11 @@ def redo(stage: Stage, *, slice_id: str, from_: str, to: str) -> int:
     async def prepare(house: House) -> tuple[House, Again]:
         return await to_redo(job_file, house, slice_id=slice_id, from_=from_, to=to)
 
-    return _tell(stage, job_file, asyncio.run(_run(stage, job_file, 0, 0, prepare)))
+    return _tell(stage, *asyncio.run(_run(stage, job_file, 0, 0, prepare)))
 
 
 def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
+    """``job_file`` with the jobs of its fleets."""
     fault = _cleaned(stage, values.report_error(report))
     if fault is not None:
         complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
@@ -78,6 +80,7 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
         stage.document.put("requests", values.requests_json(report.requests))
         jobs = (replace(job, error=_cleaned(stage, job.error)) for job in report.jobs)
         stage.document.stream("jobs", (values.run_job_json(job) for job in jobs))
+        stage.document.stream("fleets", map(fleet_json, report.fleets))
         if stage.asked.command == "redo":
             stage.document.stream("redone", (values.redone_json(item) for item in redone))
         stage.document.end(
@@ -98,7 +101,7 @@ def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
 
 async def _run(
     stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int, prepare: Prepare | None = None
-) -> Report:
+) -> tuple[JobFile, Report]:
     with logged(stage) as bare:
         stop = StopSignal()
         outside = replace(bare, stop=stop)
@@ -107,7 +110,8 @@ async def _run(
                 async with running(job_file, outside, wait_s=stage.asked.wait_s) as house:
                     waiting_for_lock.clear()
                     meant, again = (house, {}) if prepare is None else await prepare(house)
-                    return await _watched(stage, job_file, meant, outside, max_duration_s, max_lines, again)
+                    report = await _watched(stage, meant, outside, max_duration_s, max_lines, again)
+                    return house.job_file, report
             except asyncio.CancelledError:
                 if stop.is_set():
                     raise Interrupted(f"{stop.reason} before the run began") from None
@@ -116,7 +120,6 @@ async def _run(
 
 async def _watched(
     stage: Stage,
-    job_file: JobFile,
     house: House,
     outside: Outside,
     max_duration_s: int,
@@ -124,6 +127,7 @@ async def _watched(
     again: Again,
 ) -> Report:
     log = structlog.get_logger()
+    job_file = house.job_file
     progress = Progress(
         tick=time.monotonic,
         requests=house.room.requests,

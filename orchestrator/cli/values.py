@@ -149,6 +149,7 @@ def status_json(status: JobStatus) -> dict[str, Any]:
         "remote_tasks": counts.remote_tasks,
         "failures": sum(count for state, count in counts.slices.items() if state == "failed"),
         "next_due_at": iso_or_null(status.next_due_at),
+        "vanished_since": iso_or_null(status.vanished_since),
         "not_due_from": iso_utc(status.job.due_until_s),
         "slices": {state.value: count for state, count in counts.slices.items()},
     }

@@ -13,6 +13,7 @@ __all__ = [
     "Compression",
     "Deliver",
     "DestinationSpec",
+    "Fleet",
     "Job",
     "JobFile",
     "JobIdentity",
@@ -166,6 +167,24 @@ class Job:
     """The asked start, also when ``window`` is None."""
     to_s: int | None = None
     """The asked end, which may lie beyond ``due_until_s``; None when the job has no end of its own."""
+    stream_patterns: tuple[str, ...] = ()
+    """Which log streams are exported one by one; () when ``identity.logstream`` names one, or means all
+    together. Otherwise that is these patterns as one text, and names no stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One table of the job file whose logstores are patterns: a job per logstore that fits, found anew by
+    each run (``core.fleets``).
+
+    ``template`` is the job as it will be, but for the logstore: its name holds ``{logstore}``, and as
+    logstore it has the patterns as one text. ``place`` is how complaints call the table. ``only`` are the
+    names a call asked for, () for all."""
+
+    template: Job
+    logstores: tuple[str, ...]
+    place: str
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +199,9 @@ class JobFile:
     workers: int | None = None
     scheduler: str = ""
     jobs: tuple[Job, ...] = ()
+    fleets: tuple[Fleet, ...] = ()
+    """Tables whose jobs are not known yet."""
+    others: tuple[Job, ...] = ()
+    """Jobs of the same file that a call leaves out."""
     redactions: tuple[str, ...] = field(default=(), repr=False)
     """Values that came from ``${NAME}``: hidden in every output."""

@@ -141,6 +141,7 @@ def examine(
         workers=data_plane.values.get("workers"),
         scheduler=data_plane.values.get("scheduler", ""),
         jobs=tuple(read.job for read in jobs if read.job),
+        fleets=tuple(read.fleet for read in jobs if read.fleet),
         redactions=tuple(sorted(replaced.redactions)),
     ), ()
 

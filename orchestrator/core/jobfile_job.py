@@ -14,6 +14,7 @@ from orchestrator.core.job import (
     Compression,
     Deliver,
     DestinationSpec,
+    Fleet,
     Job,
     JobIdentity,
     Order,
@@ -28,6 +29,7 @@ from orchestrator.core.jobkeys import keys_of
 from orchestrator.core.layout import check_layout
 from orchestrator.core.measures import UNIT_S
 from orchestrator.core.moments import Anchor, Moment, read_moment
+from orchestrator.core.patterns import pattern_text
 from orchestrator.core.window import Window
 
 __all__ = ["ReadJob", "Surroundings", "read_job"]
@@ -51,14 +53,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class ReadJob:
-    """What could be read of one job. ``job`` is None after a complaint, or when its names are patterns that
-    only the service can resolve; ``name`` is then "" or, like ``destination``, what is known of it all the
-    same."""
+    """What could be read of one job. After a complaint ``job`` and ``fleet`` are None, and ``name`` and
+    ``destination`` are what is known of it all the same; where the logstore is a pattern, which only the
+    service can resolve, there is a ``fleet`` instead of a ``job`` and no name."""
 
     table: Table
     name: str = ""
     destination: DestinationSpec | None = None
     job: Job | None = None
+    fleet: Fleet | None = None
 
 
 def read_job(table: Table, around: Surroundings, findings: Findings) -> ReadJob:
@@ -78,8 +81,13 @@ def read_job(table: Table, around: Surroundings, findings: Findings) -> ReadJob:
         _check_layout(table, zone, span, findings)
     _check_compression(table, findings)
     unsound = len(findings.complaints) > before or table.broken
-    if unsound or not service or not span or not name:
+    if unsound or not service or not span:
         return ReadJob(table, name, destination)
+    logstores = values["logstore"]
+    if isinstance(logstores, tuple):
+        values = values | {"logstore": pattern_text(logstores)}
+        template = _job(values["name"], values, service, span, destination)
+        return ReadJob(table, "", destination, fleet=Fleet(template, logstores, f"jobs[{table.path[1]}]"))
     return ReadJob(table, name, destination, _job(name, values, service, span, destination))
 
 
@@ -90,11 +98,13 @@ def _job(
     span: _Span,
     destination: DestinationSpec | None,
 ) -> Job:
+    logstream = values["logstream"]
+    streams = logstream if isinstance(logstream, tuple) else ()
     identity = JobIdentity(
         service=service_identity(service),
         project=values["project"],
         logstore=values["logstore"],
-        logstream=values["logstream"],
+        logstream=pattern_text(streams) if streams else logstream,
         query=values["query"],
     )
     job = Job(
@@ -106,6 +116,7 @@ def _job(
         from_s=span.from_s,
         to_s=span.to_s,
         destination=destination,
+        stream_patterns=streams,
     )
     return replace(job, **_form(values))
 
@@ -178,12 +189,19 @@ def _destination(table: Table, around: Surroundings, findings: Findings) -> Dest
 def _name(table: Table, findings: Findings) -> str:
     """The name with ``{logstore}`` filled in; "" when it cannot be known before the service is asked."""
     name, logstore = table.values.get("name", ""), table.values.get("logstore")
-    if isinstance(logstore, tuple) and name and "{logstore}" not in name:
-        findings.add(
-            table.where("name"),
-            Objection("one name for a pattern of logstores", 'a name with "{logstore}" in it'),
-        )
-    if not isinstance(logstore, str) or isinstance(table.values.get("logstream"), tuple):
+    if isinstance(logstore, tuple):
+        layout = table.values.get("layout", "")
+        if name and "{logstore}" not in name:
+            findings.add(
+                table.where("name"),
+                Objection("one name for a pattern of logstores", 'a name with "{logstore}" in it'),
+            )
+        elif layout and "{job}" not in layout and "{logstore}" not in layout:
+            findings.add(
+                table.where("layout"),
+                Objection("the same paths for a pattern of logstores", "{job} or {logstore} in the layout"),
+            )
+    if not isinstance(logstore, str):
         return ""
     filled = str(name).replace("{logstore}", logstore)
     if len(filled) > 64:

@@ -31,7 +31,6 @@ NOT_YET: NotYet = {
     ("data_plane", "engine"): lambda engine: engine != "inline",
     ("destinations", "url"): _is_object_url,
     ("jobs", "destination"): _is_object_url,
-    ("jobs", "logstore"): _is_pattern,
     ("jobs", "logstream"): _is_pattern,
     ("jobs", "deliver"): lambda deliver: deliver == "bos",
     ("jobs", "output"): lambda output: output in {"csv", "parquet"},

@@ -15,7 +15,7 @@ from orchestrator.core.jobfile_places import lies_inside
 from orchestrator.core.jobfile_tables import Findings, Table
 from orchestrator.core.layout import path_shape, placeholders_for
 
-__all__ = ["check_collisions", "check_names", "check_overlaps"]
+__all__ = ["Paths", "check_collisions", "check_names", "check_overlaps"]
 
 
 def check_names(jobs: Sequence[ReadJob], findings: Findings) -> None:
@@ -44,20 +44,19 @@ def check_overlaps(
 
 def check_collisions(jobs: Sequence[ReadJob], findings: Findings) -> None:
     """No two jobs can ever give two files one path, also where letters' case is ignored."""
-    paths = _Paths()
+    paths = Paths()
     for read in jobs:
         shape = _shape(read)
-        taken = paths.taken_by(shape) if shape else None
+        taken = paths.taken_by(shape)
         if taken:
-            problem = f"the same paths as jobs[{taken.table.path[1]}]: two files could have one name"
+            problem = f"the same paths as {taken}: two files could have one name"
             key = "layout" if read.table.where("layout")[0] == "jobs" else "destination"
             objection = Objection(problem, "another destination, or {job} in the layout")
             findings.add(read.table.where(key), objection)
-        if shape:
-            paths.add(shape, read)
+        paths.add(shape, f"jobs[{read.table.path[1]}]")
 
 
-class _Paths:
+class Paths:
     """Shapes of paths so far, found again without comparing each with each: ``layout.could_collide`` holds
     for two shapes when they agree wherever neither of them has a placeholder, and are alike elsewhere.
 
@@ -65,18 +64,20 @@ class _Paths:
     groups it is a matter of looking up the characters outside both groups' places."""
 
     def __init__(self) -> None:
-        self._jobs: list[tuple[tuple[str, ...], ReadJob]] = []
+        self._jobs: list[tuple[tuple[str, ...], str]] = []
         self._groups: dict[str, dict[tuple[int, ...], list[int]]] = {}
         self._seen: dict[tuple[str, tuple[int, ...], tuple[int, ...]], tuple[int, dict[str, int]]] = {}
 
-    def add(self, shape: tuple[str, ...], read: ReadJob) -> None:
-        """Remember a job's shape."""
+    def add(self, shape: tuple[str, ...], owner: str) -> None:
+        """Remember the shape of a job's paths, and how to call the job; an empty shape is none."""
+        if not shape:
+            return
         groups = self._groups.setdefault(placeholders_for(shape), {})
         groups.setdefault(_placeholders(shape), []).append(len(self._jobs))
-        self._jobs.append((shape, read))
+        self._jobs.append((shape, owner))
 
-    def taken_by(self, shape: tuple[str, ...]) -> ReadJob | None:
-        """The first job whose shape could collide with this one."""
+    def taken_by(self, shape: tuple[str, ...]) -> str:
+        """The first job whose shape could collide with this one; "" when there is none."""
         alike, mine = placeholders_for(shape), _placeholders(shape)
         found = []
         for theirs, members in self._groups.get(alike, {}).items():
@@ -87,7 +88,7 @@ class _Paths:
             self._seen[alike, theirs, mine] = (len(members), known)
             if (number := known.get(_without(shape, either), -1)) >= 0:
                 found.append(number)
-        return self._jobs[min(found)][1] if found else None
+        return self._jobs[min(found)][1] if found else ""
 
 
 def _placeholders(shape: tuple[str, ...]) -> tuple[int, ...]:

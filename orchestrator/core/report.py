@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.core.fleets import Found
 from orchestrator.core.model import Fault
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.window import Window, WindowSet
@@ -128,6 +129,8 @@ class Report:
     requests: dict[str, int]
     jobs: tuple[JobReport, ...]
     error: Fault | None = None
+    fleets: tuple[Found, ...] = ()
+    """What each table with a pattern of logstores came to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from orchestrator.core.job import Job, Limits
+from orchestrator.errors import OrchestratorError
 from orchestrator.ports.control import Boundary, Observer
 from orchestrator.ports.files import DataPlane, Destination
 from orchestrator.ports.service import CountApi, MetaApi, TaskApi
@@ -27,6 +28,8 @@ class JobContext:
     counts: CountApi
     meta: MetaApi
     destination: Destination
+    stopped: OrchestratorError | None = None
+    """Why nothing is begun for the job in this run; what earlier runs left is brought to its end."""
 
 
 @dataclass(slots=True)

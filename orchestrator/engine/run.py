@@ -183,6 +183,8 @@ async def _begin(
     planned. At last look whether a doubt of the last day has come true after all."""
     job = context.job
     try:
+        if context.stopped is not None:
+            raise context.stopped
         if missing is not None:
             starts_at = await retention_starts_at(context, room)
             await check_logstream(context, room)

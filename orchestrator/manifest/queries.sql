@@ -239,6 +239,12 @@ ORDER BY t.number, t.uuid
 SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job
 WHERE n.slice_id = :id ORDER BY n.number
 
+-- name: listings
+SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job
+WHERE n.slice_id = '' AND j.name = :job
+  AND n.event IN ('logstore_vanished', 'logstore_listed', 'stream_vanished', 'stream_listed')
+ORDER BY n.number
+
 -- name: ledger_page
 SELECT id, start_s FROM slices WHERE job = :job AND start_s > :after_s ORDER BY start_s, id LIMIT :limit
 

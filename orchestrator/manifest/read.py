@@ -27,6 +27,7 @@ __all__ = [
     "job_identity",
     "jobs",
     "like",
+    "listings",
     "live",
     "manifest_id",
     "next_due_at",
@@ -332,6 +333,11 @@ def in_doubt_since(connection: sqlite3.Connection, at: float) -> tuple[RemoteTas
 def story(connection: sqlite3.Connection, slice_id: str) -> tuple[JournalLine, ...]:
     """What happened to one slice, in the order it was committed."""
     return tuple(line_of(row) for row in connection.execute(sql("story"), {"id": slice_id}))
+
+
+def listings(connection: sqlite3.Connection, job: str) -> tuple[JournalLine, ...]:
+    """What the service's lists had to say about a job's logstore and log streams, in the order of time."""
+    return tuple(line_of(row) for row in connection.execute(sql("listings"), {"job": job}))
 
 
 def acceptances(connection: sqlite3.Connection, job: str) -> tuple[Acceptance, ...]:

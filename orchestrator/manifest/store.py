@@ -36,13 +36,13 @@ from orchestrator.manifest.failures import as_storage_errors
 from orchestrator.manifest.ledger import BEFORE_ALL_S, LedgerPage, ledger_page
 from orchestrator.manifest.migrate import bring_up_to_date, refuse_newer
 from orchestrator.manifest.named import Migration, migrations
+from orchestrator.manifest.telling import Telling
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.store import (
     Acceptance,
     Changes,
     Forgotten,
     JobCounts,
-    JournalLine,
     LedgerRow,
     ManifestReader,
     ManifestWriter,
@@ -84,7 +84,7 @@ class _NoBoundary:
         """Production: nothing happens here."""
 
 
-class SqliteReader:
+class SqliteReader(Telling):
     """A ``ManifestReader``. Answers are what was committed when they were asked for."""
 
     def __init__(self, source: _Source, manifest_id: str, executor: ThreadPoolExecutor) -> None:
@@ -161,9 +161,6 @@ class SqliteReader:
     async def by_uuid(self, uuid: str) -> Slice | None:
         return await self._ask(lambda connection: read.by_uuid(connection, uuid))
 
-    async def story(self, slice_id: str) -> tuple[JournalLine, ...]:
-        return await self._ask(lambda connection: read.story(connection, slice_id))
-
     async def ledger(self, jobs: Sequence[str] = ()) -> AsyncIterator[LedgerRow]:
         """Page after page: no cursor stays open, so a long export neither holds up the writer nor its
         write-ahead log."""
@@ -181,26 +178,11 @@ class SqliteReader:
     async def in_doubt_since(self, at: float) -> tuple[RemoteTask, ...]:
         return await self._ask(lambda connection: read.in_doubt_since(connection, at))
 
-    async def tasks_ever(self, slice_id: str) -> tuple[RemoteTask, ...]:
-        return await self._ask(lambda connection: read.tasks_ever(connection, slice_id))
-
-    async def tasks_of_number(self, number: int) -> tuple[RemoteTask, ...]:
-        return await self._ask(lambda connection: read.tasks_of_number(connection, number))
-
-    async def children(self, slice_id: str) -> tuple[Slice, ...]:
-        return await self._ask(lambda connection: read.children(connection, slice_id))
-
-    async def like(self, text: str, limit: int) -> tuple[str, ...]:
-        return await self._ask(lambda connection: read.like(connection, text, limit))
-
     async def replaced(self, job: str) -> tuple[str, ...]:
         return await self._ask(lambda connection: read.replaced(connection, job))
 
     async def replacing(self, job: str, slice_id: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.replacing(connection, job, slice_id))
-
-    async def told_of(self, slice_id: str) -> str | None:
-        return await self._ask(lambda connection: read.told_of(connection, slice_id))
 
     async def forgettable(self, job: str, window: Window | None) -> Forgotten:
         return await self._ask(lambda connection: apply.forgettable(connection, job, window))
@@ -210,13 +192,6 @@ class SqliteReader:
 
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
         return await self._ask(lambda connection: read.acceptances(connection, job))
-
-    async def tasks_of_slice(self, slice_id: str) -> tuple[RemoteTask, ...]:
-        """Every remote task a slice ever had, by number."""
-        return await self._ask(lambda connection: read.tasks_of_slice(connection, slice_id))
-
-    async def tasks_of_uuid(self, uuid: str) -> tuple[RemoteTask, ...]:
-        return await self._ask(lambda connection: read.tasks_of_uuid(connection, uuid))
 
     async def quick_check(self) -> tuple[str, ...]:
         """What SQLite finds wrong with the file; empty when all is well. Reads the whole file."""

@@ -276,6 +276,12 @@ class ManifestReader(Protocol):
         """The job of a slice of which only the journal is left; None when that knows nothing either."""
         ...
 
+    async def listings(self, job: str) -> tuple[JournalLine, ...]:
+        """When the service's lists began and ceased to name the job's logstore and its log streams, oldest
+        first: ``logstore_listed``, ``logstore_vanished``, ``stream_listed``, ``stream_vanished``, the latter
+        with ``logstream`` in their detail."""
+        ...
+
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
         """What was signed off, by start."""
         ...

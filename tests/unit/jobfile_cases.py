@@ -295,7 +295,6 @@ BAD_FILES: tuple[BadFile, ...] = (
         '"web-access"',
         '["web-*"]',
         Expected(4, "jobs[0].name", "one name for a pattern", '"web"', allowed="{logstore}"),
-        Expected(5, "jobs[0].logstore", "not available in this version", '["web-*"]'),
     ),
     _also(
         '[[jobs]]\nname = "web"\nlogstore = "b"\nfrom = "today-1d"\ndestination = "other"',

@@ -303,7 +303,10 @@ def test_what_later_versions_allow_is_read() -> None:
     job_file = read_text(FUTURE, not_yet={})
     assert job_file.mirror == "s3://logs/_ledger"
     assert (job_file.engine, job_file.scheduler) == ("dask", "tcp://10.0.0.5:8786")
-    a, b = job_file.jobs  # patterns become jobs only when the service has been asked
+    a, b, c = job_file.jobs  # patterns of logstores become jobs only when the service has been asked
+    (fleet,) = job_file.fleets
+    assert (fleet.template.name, fleet.logstores) == ("{logstore}", ("web-*", "!web-test"))
+    assert (c.stream_patterns, c.identity.logstream) == (("app-*",), "app-*")
     assert a.destination == DestinationSpec(
         "s3://bucket/prefix", "https://s3.bj.bcebos.com", "bj", "env", "path"
     )
@@ -333,7 +336,6 @@ def test_this_version_refuses_what_it_cannot_keep() -> None:
         "jobs[0].on_complete",
         "jobs[0].on_incomplete",
         "jobs[1].deliver",
-        "jobs[2].logstore",
         "jobs[2].destination",
         "jobs[3].logstream",
     }

@@ -1,0 +1,50 @@
+"""What does the manifest tell of the past: the journal, every remote task ever, who came from whom?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
+
+from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.manifest import read
+from orchestrator.ports.store import JournalLine
+
+__all__ = ["Telling"]
+
+T = TypeVar("T")
+
+
+class Telling:
+    """The part of a ``ManifestReader`` that looks back."""
+
+    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        raise NotImplementedError
+
+    async def story(self, slice_id: str) -> tuple[JournalLine, ...]:
+        return await self._ask(lambda connection: read.story(connection, slice_id))
+
+    async def tasks_ever(self, slice_id: str) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.tasks_ever(connection, slice_id))
+
+    async def tasks_of_number(self, number: int) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.tasks_of_number(connection, number))
+
+    async def children(self, slice_id: str) -> tuple[Slice, ...]:
+        return await self._ask(lambda connection: read.children(connection, slice_id))
+
+    async def like(self, text: str, limit: int) -> tuple[str, ...]:
+        return await self._ask(lambda connection: read.like(connection, text, limit))
+
+    async def told_of(self, slice_id: str) -> str | None:
+        return await self._ask(lambda connection: read.told_of(connection, slice_id))
+
+    async def tasks_of_slice(self, slice_id: str) -> tuple[RemoteTask, ...]:
+        """Every remote task a slice ever had, by number."""
+        return await self._ask(lambda connection: read.tasks_of_slice(connection, slice_id))
+
+    async def tasks_of_uuid(self, uuid: str) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.tasks_of_uuid(connection, uuid))
+
+    async def listings(self, job: str) -> tuple[JournalLine, ...]:
+        return await self._ask(lambda connection: read.listings(connection, job))
