@@ -31,7 +31,7 @@ from orchestrator.remote.proxies import Proxies
 from orchestrator.remote.session import Session
 from orchestrator.settings import home_folder, zone
 
-__all__ = ["House", "NoBoundary", "Outside", "furnished", "services_of"]
+__all__ = ["House", "NoBoundary", "Outside", "asking", "furnished", "services_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +87,9 @@ async def furnished(
     """
     outside = replace(outside, clock=SteadyClock(outside.clock))
     async with AsyncExitStack() as cleanup:
-        gate = RequestGate(
-            requests_per_s=job_file.limits.requests_per_s,
-            queries=job_file.limits.queries,
-            rng=outside.rng,
-            quiet_s=quiet_s,
-        )
+        gate = _gate(job_file, outside, quiet_s)
         proxies = Proxies.from_environment(outside.environment)
-        clients = {
-            service: _client(
-                service,
-                _NoKeys() if offline else _keys(service, job_file, outside),
-                gate,
-                proxies,
-                outside,
-                cleanup,
-            )
-            for service in services_of(job_file)
-        }
+        clients = _clients(job_file, gate, proxies, outside, cleanup, offline=offline)
         resolved = await (
             as_remembered(job_file, manifest) if offline else as_listed(job_file, clients, manifest)
         )
@@ -136,6 +121,41 @@ async def furnished(
             for job in job_file.jobs
         )
         yield House(contexts, room, job_file, resolved.found, resolved.errors)
+
+
+@asynccontextmanager
+async def asking(job_file: JobFile, outside: Outside) -> AsyncIterator[Mapping[ServiceSpec, BlsClient]]:
+    """Only the doors to the services of ``job_file``, below its ceilings: for what asks and writes nothing.
+    Raises CredentialsError, UsageError."""
+    outside = replace(outside, clock=SteadyClock(outside.clock))
+    async with AsyncExitStack() as cleanup:
+        proxies = Proxies.from_environment(outside.environment)
+        yield _clients(job_file, _gate(job_file, outside, 0.0), proxies, outside, cleanup)
+
+
+def _gate(job_file: JobFile, outside: Outside, quiet_s: float) -> RequestGate:
+    return RequestGate(
+        requests_per_s=job_file.limits.requests_per_s,
+        queries=job_file.limits.queries,
+        rng=outside.rng,
+        quiet_s=quiet_s,
+    )
+
+
+def _clients(
+    job_file: JobFile,
+    gate: RequestGate,
+    proxies: Proxies,
+    outside: Outside,
+    cleanup: AsyncExitStack,
+    *,
+    offline: bool = False,
+) -> dict[ServiceSpec, BlsClient]:
+    clients = {}
+    for service in services_of(job_file):
+        keys = _NoKeys() if offline else _keys(service, job_file, outside)
+        clients[service] = _client(service, keys, gate, proxies, outside, cleanup)
+    return clients
 
 
 def services_of(job_file: JobFile) -> tuple[ServiceSpec, ...]:

@@ -19,6 +19,7 @@ __all__ = ["FAMILIES", "Document", "error_value", "fault_value", "iso_or_null"]
 FAMILIES = ("create", "describe", "list", "link", "query", "histogram", "delete", "file")
 _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
     "check": {"jobs": [], "fleets": []},
+    "logstores": {"logstores": []},
     "plan": {"jobs": [], "fleets": []},
     "run": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": [], "fleets": []},
     "pull": {

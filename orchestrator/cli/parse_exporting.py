@@ -77,6 +77,29 @@ def init(
     end(Asked("init"), lambda stage: starter.write_job_file(stage, path, given, force=force))
 
 
+@app.command(short_help="List logstores with their retention and index.")
+def logstores(
+    jobs: Jobs = "jobs.toml",
+    *,
+    project: Annotated[
+        str, typer.Option(show_default="those of the jobs", help="List this project instead.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """List logstores: how long each keeps its records, and whether its lines can be counted (index).
+
+    These are the logstores in the projects of a job file, at all of its services. Asks the service and creates nothing. What a service does not say is shown as unknown.
+
+    \b
+    Examples:
+      orchestrator logstores
+      orchestrator logstores nightly.toml --project shop --json
+    """
+    from orchestrator.cli import listing
+
+    end(Asked("logstores", jobs, json=json), lambda stage: listing.logstores(stage, project=project))
+
+
 @app.command(short_help="Validate the job file; nothing is contacted.")
 def check(
     jobs: Jobs = "jobs.toml",
