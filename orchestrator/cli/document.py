@@ -48,6 +48,10 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
         "fleets": [],
         "redone": [],
     },
+    "merge": {
+        **dict.fromkeys(("job", "from", "to", "output", "path", "rows", "files", "bytes", "sha256")),
+        "gaps": [],
+    },
     "verify": {"files_checked": 0, "bytes_checked": 0, "findings": []},
 }
 """What a document holds of a command that failed before it knew better."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 from orchestrator.errors import StorageError
 
-__all__ = ["Stdout"]
+__all__ = ["Stderr", "Stdout"]
 
 
 class Stdout:
@@ -33,6 +34,19 @@ class Stdout:
     def line(self, text: str = "") -> None:
         self.write(text + "\n")
 
+    def write_bytes(self, piece: bytes) -> None:
+        """Rows, past every buffer: what is interrupted in the middle leaves nothing to be flushed later."""
+        self.flush()
+        left = memoryview(piece)
+        try:
+            while left and not self.broken:
+                left = left[os.write(sys.stdout.fileno(), left) :]
+        except BrokenPipeError:
+            self._reader_left()
+        except OSError as error:
+            self._reader_left()
+            raise StorageError(f"stdout cannot be written: {error.strerror or error}") from error
+
     def flush(self) -> None:
         if self.broken:
             return
@@ -54,3 +68,15 @@ class Stdout:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+class Stderr(Stdout):
+    """What is said beside the results, when stdout carries rows; a closed stderr is no reason to end."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()

@@ -22,7 +22,7 @@ import orjson
 from orchestrator.core.job import Compression, Output
 from orchestrator.core.model import Ticket
 from orchestrator.core.window import Window
-from orchestrator.dataplane.csvform import Columns, cells_of
+from orchestrator.dataplane.csvform import Columns, cells_of, widened
 from orchestrator.dataplane.dating import Dater, dater_for, fine_dater_for
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.rows import RowStream, split_rows
@@ -165,7 +165,7 @@ def objects(region: bytes, columns: Columns | None) -> bytes:
     lines: list[bytes] = []
     for row in split_rows(region, Shape.CSV):
         cells = cells_of(row)
-        keys = names if len(cells) <= width else _widened(names, len(cells))
+        keys = names if len(cells) <= width else widened(names, len(cells))
         try:
             lines.append(
                 orjson.dumps(
@@ -181,14 +181,3 @@ def objects(region: bytes, columns: Columns | None) -> bytes:
 
 def _pairs(names: tuple[str, ...], cells: list[bytes]) -> Iterator[tuple[str, bytes]]:
     return zip(names, cells, strict=False)
-
-
-def _widened(names: tuple[str, ...], width: int) -> tuple[str, ...]:
-    """Names for a row with more cells than the header has."""
-    wide = list(names)
-    for number in range(len(names) + 1, width + 1):
-        name = f"#{number}"
-        while name in wide:
-            name += "#"
-        wide.append(name)
-    return tuple(wide)

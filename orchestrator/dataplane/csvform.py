@@ -9,7 +9,7 @@ from typing import Final
 
 from orchestrator.dataplane.times import AUTO_FIELDS, second_of
 
-__all__ = ["CSV_ROW", "CSV_ROWS", "Columns", "cells_of", "column_pattern", "header_of", "unquoted"]
+__all__ = ["CSV_ROW", "CSV_ROWS", "Columns", "cells_of", "column_pattern", "header_of", "unquoted", "widened"]
 
 _FIELD: Final = rb'(?:"(?:[^"]++|"")*+"[^,\n]*+|(?!")[^,\n]*+)'
 CSV_ROW: Final = re.compile(rb"(?:" + _FIELD + rb",)*+" + _FIELD + rb"\n")
@@ -102,3 +102,14 @@ def _unique(cells: list[str]) -> tuple[str, ...]:
         taken.add(name)
         names.append(name)
     return tuple(names)
+
+
+def widened(names: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """Names for a row with more cells than the header has."""
+    wide = list(names)
+    for number in range(len(names) + 1, width + 1):
+        name = f"#{number}"
+        while name in wide:
+            name += "#"
+        wide.append(name)
+    return tuple(wide)
