@@ -29,6 +29,7 @@ COMMANDS = [
     "accept",
     "forget",
     "clean",
+    "merge",
     "emulate",
 ]
 GROUP = typer.main.get_command(app)
