@@ -15,7 +15,7 @@ from orchestrator.dataplane.kway import Stream, drained, taken
 from orchestrator.dataplane.rowform import ColumnNames, Merged, RowForm, as_csv, as_lines, as_stored
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.spill import Spill, sorted_stream
-from orchestrator.dataplane.stored import Look, Source, StoredFile, glanced, header_of_file
+from orchestrator.dataplane.stored import Look, Regions, Source, StoredFile, header_of_file, verified
 from orchestrator.errors import UsageError
 
 __all__ = ["OPEN_BYTES", "Merge", "form_of"]
@@ -47,7 +47,7 @@ def form_of(sources: Callable[[], Iterable[Source]], asked: Merged, time_field: 
     if asked is Merged.RAW or (set(shapes) == {Shape.CSV} and len(headers) == 1):
         return as_stored(only, header)
     for source in sources():
-        for region, stream in glanced(source, time_field):
+        for region, stream in Regions(verified(source).path, time_field):
             names.feed(region, stream)
     return as_csv(names.names)
 

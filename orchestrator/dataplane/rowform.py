@@ -79,16 +79,19 @@ def as_csv(names: tuple[str, ...]) -> RowForm:
 
 
 def framed(pieces: Iterable[bytes], form: RowForm) -> Iterator[bytes]:
-    """What is written: the rows in ``pieces`` with what the form has before, between and after them."""
-    if form.head:
-        yield form.head
-    if form.between == b"\n":
-        yield from pieces
-    else:
-        begun = False
-        for piece in pieces:
+    """What is written: the rows in ``pieces`` with what the form has before, between and after them. Nothing
+    comes before the first of them was made."""
+    begun = False
+    for piece in pieces:
+        if not begun and form.head:
+            yield form.head
+        if form.between == b"\n":
+            yield piece
+        else:
             yield (form.between if begun else b"") + piece[:-1].replace(b"\n", form.between)
-            begun = True
+        begun = True
+    if not begun and form.head:
+        yield form.head
     if form.tail:
         yield form.tail
 
@@ -145,7 +148,8 @@ def _values(region: bytes, stream: RowStream) -> Iterable[dict[str, Any]]:
 def _object(row: bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(row)
-        if isinstance(parsed, dict) and not any(map(_is_inexact, parsed.values())):
+        exact = _EXACT if b"-0" not in row else _EXACT_BUT_ZERO
+        if isinstance(parsed, dict) and exact.issuperset(map(type, parsed.values())):
             return parsed
     except orjson.JSONDecodeError:
         pass
@@ -162,15 +166,15 @@ def _object(row: bytes) -> dict[str, Any]:
     return parsed
 
 
+_EXACT_BUT_ZERO: Final = frozenset({str, bool, type(None)})
+_EXACT: Final = _EXACT_BUT_ZERO | {int}
+"""What the quick parser reads without rounding it or spelling it anew."""
+
+
 class _Number(str):
     """A number as it is written."""
 
     __slots__ = ()
-
-
-def _is_inexact(value: object) -> bool:
-    """Whether the quick parser may have rounded the value, or a part of it."""
-    return isinstance(value, float | dict | list)
 
 
 def _csv_line(values: dict[str, Any], places: dict[str, int]) -> bytes:

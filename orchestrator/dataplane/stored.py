@@ -32,7 +32,7 @@ from orchestrator.errors import (
     UsageError,
 )
 
-__all__ = ["Look", "Regions", "Source", "StoredFile", "glanced", "header_of_file"]
+__all__ = ["Look", "Regions", "Source", "StoredFile", "header_of_file", "verified"]
 
 LOOK_BYTES: Final = 256 << 10
 """What is looked at of a plain file at a time."""
@@ -103,21 +103,22 @@ class Regions:
             raise BrokenBody(f"{self._path}: {error}", hint=error.hint) from error
 
 
-def glanced(source: Source, time_field: str) -> Iterator[tuple[bytes, RowStream]]:
-    """All regions of a file that nobody has looked at yet: what cannot be read of it is the ledger's file, or
-    is said not to be."""
+def verified(source: Source) -> Source:
+    """The same file, held against the ledger byte by byte."""
     _identity(source)
-    try:
-        yield from Regions(source.path, time_field)
-    except OrchestratorError:
-        if _sha256(source.path, Event()) != source.sha256:
-            raise _not_the_ledgers(source, "its digest differs") from None
-        raise
+    if _sha256(source.path, Event()) != source.sha256:
+        raise _not_the_ledgers(source, "its digest differs")
+    return source
 
 
 def header_of_file(source: Source, time_field: str) -> bytes:
     """The header of a CSV file, b"" when it has none. Reads the beginning only."""
-    found = next(glanced(source, time_field), None)
+    _identity(source)
+    try:
+        found = next(iter(Regions(source.path, time_field)), None)
+    except BrokenBody:
+        verified(source)
+        raise
     return b"" if found is None else found[1].header
 
 
