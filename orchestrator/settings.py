@@ -21,7 +21,7 @@ from orchestrator.core.jobfile_lines import line_of, lines_of
 from orchestrator.core.jobfile_places import Base
 from orchestrator.errors import JobFileError, UsageError
 
-__all__ = ["MANIFEST_VARIABLE", "environment", "home_folder", "load", "zone"]
+__all__ = ["MANIFEST_VARIABLE", "environment", "home_folder", "load", "state_folder", "zone"]
 
 MANIFEST_VARIABLE = "ORCHESTRATOR_MANIFEST"
 _MOST_BYTES = 16_000_000
@@ -40,6 +40,15 @@ def home_folder() -> str:
         return str(Path.home())
     except RuntimeError:
         raise UsageError("this user has no home folder", hint="set HOME") from None
+
+
+def state_folder() -> str:
+    """Where this program keeps what outlives one command and is no result, absolute: a folder of its own
+    below ``XDG_STATE_HOME``, else below ``~/.local/state``, on every system. A relative ``XDG_STATE_HOME`` is
+    not obeyed, as its specification demands. Raises UsageError without a home folder."""
+    named = environment().get("XDG_STATE_HOME", "")
+    base = Path(named) if os.path.isabs(named) else Path(home_folder()) / ".local" / "state"
+    return str(base / "orchestrator")
 
 
 @lru_cache(maxsize=256)

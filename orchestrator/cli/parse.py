@@ -7,7 +7,7 @@ imports.
 
 from __future__ import annotations
 
-from orchestrator.cli import parse_exporting, parse_mending, parse_merging, parse_serving
+from orchestrator.cli import parse_exporting, parse_mending, parse_merging, parse_pulling, parse_serving
 from orchestrator.cli.entry import app
 
-__all__ = ["app", "parse_exporting", "parse_mending", "parse_merging", "parse_serving"]
+__all__ = ["app", "parse_exporting", "parse_mending", "parse_merging", "parse_pulling", "parse_serving"]

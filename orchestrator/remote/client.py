@@ -31,6 +31,7 @@ from orchestrator.errors import (
 from orchestrator.ports.control import Family, Observer
 from orchestrator.ports.service import CountUnavailable, Histogram, LogStore
 from orchestrator.remote import answers
+from orchestrator.remote.found_rows import FoundRows, rows_of
 from orchestrator.remote.refusals import brief, checked, from_the_service, proves_nothing_was_made, refusal
 from orchestrator.remote.session import Call, Session
 from orchestrator.remote.wire import Answer, http_date, request_id_of
@@ -201,6 +202,19 @@ class BlsClient:
                 _where(identity, logstream, identity.query.strip() or "match *", window),
             ),
             lambda found, answer: answers.histogram_of(found, self._request_id(answer, found), window),
+        )
+
+    async def rows(
+        self, identity: JobIdentity, logstream: str, window: Window, *, limit: int, marker: str = ""
+    ) -> FoundRows:
+        """One page of at most ``limit`` (up to 1,000) records of ``window``, earliest first; raises what a
+        read raises."""
+        query = [*_where(identity, logstream, identity.query.strip() or "match *", window)]
+        query += [("limit", str(limit)), ("sort", "asc"), *([("marker", marker)] if marker else [])]
+        return await self._named(
+            "QueryLogRecord",
+            Call(Family.QUERY, "GET", f"/v1/logstore/{_segment(identity.logstore)}/logrecord", query),
+            lambda found, answer: rows_of(found, self._request_id(answer, found)),
         )
 
     # --- metadata ---

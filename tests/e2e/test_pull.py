@@ -1,0 +1,263 @@
+"""``pull``: rows in time order while later slices still run; the same line goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.testing.archive import Rows
+from tests.e2e.conftest import PATIENCE_S, Ended
+from tests.e2e.proving import (
+    DAY,
+    PROGRAM,
+    Program,
+    describe_world,
+    desk_beside,
+    nothing_leaks,
+    program,
+    same_rows,
+    truth,
+)
+
+ROWS = 12_000
+FLEETING = """
+[[logstores]]
+name = "fleeting"
+retention_days = 1
+start = 2020-10-01T00:00:00Z
+end = 2099-01-01T00:00:00Z
+density = { kind = "uniform", rows_per_day = 4000 }
+"""
+"""Rows at all times, kept for a day."""
+WINDOW = ("--from", DAY[0], "--to", DAY[1])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Rows]]:
+    """An emulator for this file, and the truth of its logstore."""
+    folder = tmp_path_factory.mktemp("served")
+    world = describe_world(folder, ROWS)
+    with world.open("a", encoding="utf-8") as more:
+        more.write(FLEETING)
+    with program(folder, "--world", str(world)) as made:
+        yield made, truth(world)
+
+
+@pytest.fixture
+def desk(served: tuple[Program, Rows], tmp_path: Path) -> Iterator[Program]:
+    """A folder without a job file; the user's state lies in it too."""
+    (tmp_path / "desk").mkdir()
+    made = desk_beside(served[0], tmp_path / "desk")
+    made.children = []
+    made.environment = {
+        **made.environment,
+        "BLS_ENDPOINT": made.emulated.endpoint,
+        "XDG_STATE_HOME": str(tmp_path / "desk" / "state"),
+    }
+    yield made
+    for child in made.children:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+
+
+def pull(desk: Program, *arguments: str) -> subprocess.Popen[str]:
+    return desk.start("pull", "web", *arguments)
+
+
+def state(desk: Program) -> list[Path]:
+    """Every file that a pull left in the user's state folder."""
+    return sorted(path for path in (desk.folder / "state").rglob("*") if path.is_file())
+
+
+def counted(text: str) -> Rows:
+    """The rows of JSON lines, and they stand in time order."""
+    pairs = [(row["@timestamp"], row["@raw"]) for row in map(json.loads, text.splitlines())]
+    times = [at_ms for at_ms, _ in pairs]
+    assert times == sorted(times)
+    return Rows(pairs)
+
+
+def until(holds: Callable[[], Any]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < give_up_at, "it did not come"
+        time.sleep(0.01)
+
+
+def test_rows_come_in_order_before_the_last_slice_is_created(
+    desk: Program, served: tuple[Program, Rows]
+) -> None:
+    """Forty slices with mixed run times: the first row is on stdout before the last remote task exists, all
+    rows are there, in order, and nothing of them stays in the state folder."""
+    desk.emulated.behave(run_base_s=0.6, run_jitter=1.8)
+    child = pull(desk, *WINDOW, "--slice-lines", "304")
+    assert child.stdout is not None
+    first = os.read(child.stdout.fileno(), 1).decode()
+    made = desk.emulated.stats()["tasks_made"] - desk.made_before
+    ended = desk.end(child)
+    assert ended.exit == 0, ended.err
+    slices = desk.emulated.stats()["tasks_made"] - desk.made_before
+    assert slices >= 40
+    assert made < slices, "the first row came after the last create"
+    same_rows(counted(first + ended.out), served[1])
+    assert state(desk) == []
+    nothing_leaks(desk, replace(ended, out=""))
+
+
+def test_the_same_line_goes_on_after_a_kill(desk: Program, served: tuple[Program, Rows]) -> None:
+    """Killed in the middle and given again, a pull makes no remote task twice and fetches no file again that
+    it had stored; a file with ``-o`` appears only with the end."""
+    desk.emulated.behave(run_base_s=1.5, run_jitter=1.8)
+    line = (*WINDOW, "--slice-lines", "1500", "-o", "rows.jsonl")
+    child = pull(desk, *line)
+    until(lambda: amid(desk) or child.poll() is not None)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -9
+    assert not (desk.folder / "rows.jsonl").exists()
+    stored = [uuid for state, uuid in slices(desk) if state == "done"]
+    again = desk.end(pull(desk, *line))
+    assert again.exit == 0, again.err
+    assert "pull.resumed" in again.err
+    same_rows(counted((desk.folder / "rows.jsonl").read_text("utf-8")), served[1])
+    stats = desk.emulated.stats()
+    assert not stats["duplicate_names_ever"]
+    assert stored
+    assert [stats["file_requests"][uuid] for uuid in stored] == [1] * len(stored)
+    assert [path.name for path in desk.folder.glob("*rows.jsonl*")] == ["rows.jsonl"]
+    assert state(desk) == []
+
+
+def slices(desk: Program) -> list[tuple[str, str]]:
+    """State and remote task of every slice that the pull's own ledger knows, be it at work or not."""
+    for manifest in (desk.folder / "state").rglob("pull.db"):
+        with closing(sqlite3.connect(manifest)) as connection:
+            return connection.execute("SELECT state, task_uuid FROM slices").fetchall()
+    return []
+
+
+def amid(desk: Program) -> bool:
+    """Whether every slice was asked for, the first ones are on their way to the file, and others are not
+    stored yet."""
+    found = [state for state, _ in slices(desk)]
+    begun = any(part.stat().st_size for part in desk.folder.glob(".rows.jsonl.*.part"))
+    return begun and len(found) >= 8 and not {"planned", "submitting"} & {*found}
+
+
+def test_a_reader_that_leaves_ends_it(desk: Program) -> None:
+    """``pull | head -1`` gives one row and ends at once, with exit 0 and without a word of a broken pipe; the
+    state stays for the same line."""
+    desk.emulated.behave(run_base_s=0.2)
+    words = " ".join([*PROGRAM, "pull", "web", *WINDOW, "--slice-lines", "400", "-q"])
+    piped = subprocess.run(
+        ["bash", "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=desk.folder,
+        env=desk.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert len(piped.stdout.splitlines()) == 1
+    assert desk.emulated.stats()["tasks_made"] - desk.made_before < 30
+    assert any(path.name == "pull.json" for path in state(desk))
+
+
+def test_a_few_rows_cost_one_query(desk: Program, served: tuple[Program, Rows]) -> None:
+    """Up to a thousand rows come by one query: no remote task, no state, the earliest rows of the window."""
+    before = desk.emulated.stats()["requests"]
+    ended = desk.end(pull(desk, *WINDOW, "--limit", "700", "--output", "jsonl"))
+    assert ended.exit == 0, ended.err
+    after = desk.emulated.stats()
+    grown = {name: count - before.get(name, 0) for name, count in after["requests"].items()}
+    assert {name: count for name, count in grown.items() if count} == {"query": 1}
+    found = counted(ended.out)
+    assert found.total() == 700
+    assert found <= served[1]
+    latest = max(at_ms for at_ms, _ in found)
+    assert all(found[row] == served[1][row] for row in served[1] if row[0] < latest)
+    assert state(desk) == []
+
+
+def test_more_rows_than_a_query_gives_end_after_as_many(desk: Program, served: tuple[Program, Rows]) -> None:
+    """Above a thousand rows remote tasks bring them; after the last one wanted the others are let go at the
+    service and nothing stays here."""
+    desk.emulated.behave(run_base_s=0.3, executors=2)
+    deletes = len(desk.emulated.stats()["deletes_asked"])
+    ended = desk.end(pull(desk, *WINDOW, "--slice-lines", "800", "--limit", "1200"))
+    assert ended.exit == 0, ended.err
+    found = counted(ended.out)
+    assert found.total() == 1200
+    assert found <= served[1]
+    stats = desk.emulated.stats()
+    assert len(stats["deletes_asked"]) > deletes
+    assert state(desk) == []
+
+
+def test_only_the_raw_lines(desk: Program) -> None:
+    """``--output text`` gives the raw line of each record and nothing else."""
+    ended = desk.end(pull(desk, "--from", DAY[0], "--to", "2026-01-14T02:00:00Z", "--output", "text"))
+    assert ended.exit == 0, ended.err
+    assert "@timestamp" not in ended.out
+    first, *others = ended.out.splitlines()
+    assert " - - [14/Jan/2026:00:00:0" in first
+    assert len(others) >= ROWS // 12 - 1
+
+
+def interrupted(desk: Program, child: subprocess.Popen[str]) -> Ended:
+    until(lambda: desk.emulated.stats()["tasks_made"] > desk.made_before or child.poll() is not None)
+    child.send_signal(signal.SIGINT)
+    return desk.end(child)
+
+
+def test_ctrl_c_drains_and_a_file_appears_only_complete(desk: Program) -> None:
+    """SIGINT ends a pull with 130 and no file; the same line then completes it."""
+    desk.emulated.behave(run_base_s=1.0)
+    line = (*WINDOW, "--slice-lines", "2000", "-o", "rows.jsonl", "--json")
+    first = interrupted(desk, pull(desk, *line))
+    assert first.exit == 130, first.err
+    document = first.document
+    assert (document["complete"], document["file"]) == (False, None)
+    assert list(desk.folder.glob("*rows.jsonl*")) == []
+    desk.emulated.behave(run_base_s=0.1)
+    second = desk.end(pull(desk, *line))
+    assert second.exit == 0, second.err
+    assert second.document["resumed"] is True
+    assert second.document["rows"] == ROWS
+    assert second.document["settled_to"] == DAY[1]
+    (desk.folder / "rows.jsonl").unlink()
+    nothing_leaks(desk, first, second)
+
+
+def test_a_part_that_cannot_be_had_ends_the_rows(desk: Program) -> None:
+    """Rows end before a part that cannot be had, and the exit is that of ``run``; with ``--allow-gaps`` they
+    go on behind it, and the gap is named. The end that may still get late records is named too."""
+    line = ("pull", "fleeting", "--since", "25h", "-o", "rows.jsonl", "--json")
+    ended = desk.call(*line)
+    assert ended.exit == 7, ended.err
+    assert "reason='beyond retention'" in ended.err
+    (gap,) = ended.document["gaps"]
+    assert (gap["reason"], gap["mendable"], ended.document["rows"]) == ("beyond retention", False, 0)
+    assert list(desk.folder.glob("*rows.jsonl*")) == []
+    allowed = desk.call(*line, "--allow-gaps")
+    assert allowed.exit == 7, allowed.err
+    assert "reason='beyond retention'" in allowed.err
+    assert "pull.unsettled" in allowed.err
+    found = counted((desk.folder / "rows.jsonl").read_text("utf-8"))
+    assert 3_900 < found.total() == allowed.document["rows"] < 4_100
+    assert allowed.document["complete"] is False
+    assert ended.document["from"] < gap["to"] < allowed.document["unsettled_from"]
