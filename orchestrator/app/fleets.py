@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from orchestrator.app.selection import is_meant, no_such_job
+from orchestrator.app.streams import stream_news, streams_listed, streams_remembered
 from orchestrator.core.fleets import Found, Resolved, find, without_collisions
 from orchestrator.core.job import Fleet, Job, JobFile, JobIdentity, ServiceSpec
 from orchestrator.core.report import JobReport, Report
@@ -26,9 +27,9 @@ __all__ = [
     "VANISHED",
     "as_listed",
     "as_remembered",
-    "note_vanished",
+    "note_news",
     "vanished_since",
-    "with_fleets",
+    "with_patterns",
 ]
 
 VANISHED = "logstore_vanished"
@@ -39,20 +40,17 @@ _Place = tuple[ServiceSpec, str]
 async def as_remembered(job_file: JobFile, manifest: ManifestReader) -> Resolved:
     """The jobs named in full and those the manifest has: nobody is asked. Raises UsageError when a name that
     was asked for fits none of all jobs."""
-    if not job_file.fleets:
-        return Resolved(job_file)
-    known = await _known(manifest)
-    return _settled(job_file, [find(fleet, None, known) for fleet in job_file.fleets], {})
+    known = await _known(manifest) if job_file.fleets else {}
+    resolved = _settled(job_file, [find(fleet, None, known) for fleet in job_file.fleets], {})
+    return await streams_remembered(resolved, manifest)
 
 
 async def as_listed(
     job_file: JobFile, metas: Mapping[ServiceSpec, MetaApi], manifest: ManifestReader
 ) -> Resolved:
-    """The same with what the service lists now, asked once per project. A project that cannot be listed stops
-    the jobs of its fleets and no others. Raises UsageError as above."""
-    if not job_file.fleets:
-        return Resolved(job_file)
-    known = await _known(manifest)
+    """The same with what the service lists now, asked once per project, and once per job with patterns of log
+    streams. What cannot be listed stops its jobs and no others. Raises UsageError as above."""
+    known = await _known(manifest) if job_file.fleets else {}
     places = list(dict.fromkeys(_place(fleet) for fleet in job_file.fleets))
     answers = await asyncio.gather(*(_list(metas[service], project) for service, project in places))
     by_place = dict(zip(places, answers, strict=True))
@@ -71,7 +69,8 @@ async def as_listed(
             found = replace(found, fault=fault_of(nothing[-1]))
         founds.append(found)
     resolved = _settled(job_file, founds, errors)
-    return replace(resolved, errors=(*errors.values(), *nothing))
+    resolved = replace(resolved, errors=(*errors.values(), *nothing))
+    return await streams_listed(resolved, metas, manifest)
 
 
 def _nothing_fits(fleet: Fleet) -> Refused:
@@ -112,7 +111,7 @@ def _settled(job_file: JobFile, founds: Sequence[Found], errors: Mapping[str, Or
         for job in found.jobs
         if found.fleet.place in errors
     }
-    return Resolved(replace(job_file, jobs=jobs, fleets=()), meant, stopped)
+    return Resolved(replace(job_file, jobs=jobs, fleets=()), meant, stopped=stopped)
 
 
 def _refuse_strange_names(job_file: JobFile, settled: Sequence[Found], jobs: Sequence[Job]) -> None:
@@ -140,13 +139,11 @@ def _narrowed(found: Found) -> Found:
     )
 
 
-async def note_vanished(
-    founds: Sequence[Found], manifest: ManifestWriter, observer: Observer, clock: Clock
-) -> None:
-    """Say which logstores are no longer listed, and keep it in the journal when it is news, so that `status`
-    knows too; the same for one that is back. Raises StorageError."""
-    news: list[JournalEntry] = []
-    for found in founds:
+async def note_news(resolved: Resolved, manifest: ManifestWriter, observer: Observer, clock: Clock) -> None:
+    """Say which logstores and log streams are no longer listed or are new, and keep it in the journal, so
+    that `status` knows too. Raises StorageError."""
+    news = stream_news(resolved, observer, clock)
+    for found in resolved.found:
         if not found.listed:
             continue
         for pattern in found.idle:
@@ -167,11 +164,13 @@ async def note_vanished(
         await manifest.commit(Changes(journal=tuple(news)))
 
 
-def with_fleets(report: Report, founds: Sequence[Found]) -> Report:
+def with_patterns(report: Report, resolved: Resolved) -> Report:
     """The report of a run with what kept fleets from having all their jobs: an entry of its own for each
     fleet that could not be looked up, under the fleet's name, and for each logstore that can have no job."""
+    jobs = tuple(replace(entry, streams=resolved.streams.get(entry.job)) for entry in report.jobs)
+    report = replace(report, jobs=jobs, fleets=resolved.found)
     further: list[JobReport] = []
-    for found in founds:
+    for found in resolved.found:
         template = found.fleet.template
         if found.fault is not None:
             code = exit_of_fault(found.fault)
@@ -185,7 +184,7 @@ def with_fleets(report: Report, founds: Sequence[Found]) -> Report:
             )
             further.append(JobReport(item.job, ExitCode.USAGE, template.window, complete=False, error=error))
     if not further:
-        return replace(report, fleets=tuple(founds))
+        return report
     return replace(
         report,
         exit=ExitCode.worst([report.exit, *(entry.exit for entry in further)]),
@@ -193,7 +192,6 @@ def with_fleets(report: Report, founds: Sequence[Found]) -> Report:
         settled_to=None,
         jobs=(*report.jobs, *further),
         error=report.error or further[0].error,
-        fleets=tuple(founds),
     )
 
 

@@ -181,7 +181,7 @@ async def running(
 
     Raises ManifestLocked after ``wait_s`` seconds in vain, StorageError, CredentialsError, UsageError.
     """
-    from orchestrator.app.fleets import note_vanished
+    from orchestrator.app.fleets import note_news
     from orchestrator.app.wiring import furnished
     from orchestrator.manifest.lock import ManifestLock
     from orchestrator.manifest.store import open_writer
@@ -194,7 +194,7 @@ async def running(
         ) as manifest,
         furnished(job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
     ):
-        await note_vanished(house.found, manifest, outside.observer, outside.clock)
+        await note_news(house.resolved, manifest, outside.observer, outside.clock)
         yield house
 
 
@@ -209,7 +209,7 @@ async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterato
         manifest_to_read(job_file.manifest) as manifest,
         furnished(job_file, cast("ManifestWriter", manifest), outside) as house,  # a plan commits nothing
     ):
-        for error in house.errors:
+        for error in house.resolved.errors:
             raise error
         yield house
 
@@ -268,13 +268,13 @@ async def drained_when_cancelled(
     and is raised again when that is done."""
     import asyncio
 
-    from orchestrator.app.fleets import with_fleets
+    from orchestrator.app.fleets import with_patterns
     from orchestrator.engine.run import run as run_all
 
     work = run_all(house.contexts, house.room, jobs_path=jobs_path, again=again or {})
     task = asyncio.ensure_future(work)
     try:
-        return with_fleets(await asyncio.shield(task), house.found)
+        return with_patterns(await asyncio.shield(task), house.resolved)
     except asyncio.CancelledError:
         house.room.stop.set("cancelled")
         while not task.done():

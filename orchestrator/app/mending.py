@@ -208,7 +208,11 @@ async def to_redo(
                 hint="narrow --from and --to",
             )
         found = all_slices(manifest, job.name, REDOABLE, asked)
-        chosen = [slice_ async for slice_ in found if not slice_.replaces]
+        chosen = [
+            slice_
+            async for slice_ in found
+            if not slice_.replaces and (slice_.logstream or not job.stream_patterns)
+        ]
         if not chosen:
             raise UsageError(
                 f"job {job.name}: nothing was exported in {asked!r} yet",

@@ -11,6 +11,7 @@ from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core.job import Job
 from orchestrator.core.reasons import Reason, mv_line
 from orchestrator.core.report import Gap, settled_to
+from orchestrator.core.streams import Streams
 from orchestrator.core.window import WindowSet, intersect, seconds, subtract
 from orchestrator.ports.store import JobCounts, ManifestReader
 
@@ -32,6 +33,12 @@ class JobStatus:
     next_due_at: float | None
     vanished_since: float | None = None
     """When a run first missed its logstore in the service's list."""
+
+    @property
+    def streams(self) -> Streams | None:
+        """The log streams of a job with patterns of them, as a run last found them."""
+        job = self.job
+        return Streams(job.streams, job.gone_streams) if job.stream_patterns else None
 
     @property
     def complete(self) -> bool:

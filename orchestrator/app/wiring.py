@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.app.fleets import as_listed, as_remembered
-from orchestrator.core.fleets import Found
+from orchestrator.core.fleets import Resolved
 from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
 from orchestrator.core.signing import Credentials
 from orchestrator.dataplane.destination import FolderDestination
@@ -20,7 +20,7 @@ from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.engine.context import JobContext, Room, StopSignal
 from orchestrator.engine.gate import RequestGate
 from orchestrator.engine.steady import SteadyClock
-from orchestrator.errors import CredentialsError, OrchestratorError, UsageError
+from orchestrator.errors import CredentialsError, UsageError
 from orchestrator.ports.control import Observer
 from orchestrator.ports.store import ManifestWriter
 from orchestrator.ports.time import Clock, Rng
@@ -53,12 +53,12 @@ class House:
 
     contexts: tuple[JobContext, ...]
     room: Room
-    job_file: JobFile
-    """With every job the contexts stand for, those of its fleets among them."""
-    found: tuple[Found, ...] = ()
-    """What its fleets came to."""
-    errors: tuple[OrchestratorError, ...] = ()
-    """Why there may be jobs of theirs that nobody knows of."""
+    resolved: Resolved
+    """What the patterns of the job file came to; its ``job_file`` has every job there is a context for."""
+
+    @property
+    def job_file(self) -> JobFile:
+        return self.resolved.job_file
 
 
 class NoBoundary:
@@ -120,7 +120,7 @@ async def furnished(
             )
             for job in job_file.jobs
         )
-        yield House(contexts, room, job_file, resolved.found, resolved.errors)
+        yield House(contexts, room, resolved)
 
 
 @asynccontextmanager

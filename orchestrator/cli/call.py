@@ -47,7 +47,7 @@ def plan(stage: Stage) -> int:
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
                 plans = await plan_all(house.contexts, house.room)
-                jobs, found = house.job_file.jobs, house.found
+                jobs, found = house.job_file.jobs, house.resolved.found
         nothing_to_do = all(not item.slices for item in plans)
         if stage.document:
             stage.document.stream("jobs", (values.plan_json(item) for item in plans))

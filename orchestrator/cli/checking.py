@@ -55,7 +55,7 @@ def chosen(stage: Stage) -> core_job.JobFile:
 def remembered(stage: Stage) -> Resolved:
     """The same, and what is known of each fleet. Must not be called from a coroutine."""
     narrowed = asked_for(stage)
-    if not narrowed.fleets:
+    if not narrowed.fleets and not any(job.stream_patterns for job in narrowed.jobs):
         return Resolved(narrowed)
     import asyncio
 

@@ -10,8 +10,9 @@ from orchestrator.cli.stdout import Stdout
 if TYPE_CHECKING:
     from orchestrator.app.reading import JobStatus
     from orchestrator.core.fleets import Found
+    from orchestrator.core.report import JobReport
 
-__all__ = ["fleet_json", "show_fleets"]
+__all__ = ["fleet_json", "show_fleets", "show_streams"]
 
 
 def fleet_json(found: Found, statuses: Iterable[JobStatus] = ()) -> dict[str, Any]:
@@ -38,6 +39,16 @@ def show_fleets(out: Stdout, founds: Sequence[Found], jobs_words: str = "") -> N
     for found in founds:
         for line in _lines(found, jobs_words):
             out.line(line)
+
+
+def show_streams(out: Stdout, reports: Sequence[JobReport]) -> None:
+    """What a person must know of jobs with patterns of log streams."""
+    for report in reports:
+        if report.streams is not None:
+            for stream in report.streams.gone:
+                out.line(f"{report.job}: log stream {stream} is no longer listed; what is stored of it stays")
+            for pattern in report.streams.idle:
+                out.line(f"{report.job}: no log stream fits {pattern}")
 
 
 def _lines(found: Found, jobs_words: str) -> list[str]:

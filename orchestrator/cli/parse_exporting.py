@@ -88,7 +88,8 @@ def logstores(
 ) -> None:
     """List logstores: how long each keeps its records, and whether its lines can be counted (index).
 
-    These are the logstores in the projects of a job file, at all of its services. Asks the service and creates nothing. What a service does not say is shown as unknown.
+    These are the logstores in the projects of a job file, at all of its services. Asks the service and
+    creates nothing. What a service does not say is shown as unknown.
 
     \b
     Examples:

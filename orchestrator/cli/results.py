@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.app.reading import pointed
-from orchestrator.cli.fleets import show_fleets
+from orchestrator.cli.fleets import show_fleets, show_streams
 from orchestrator.cli.print import (
     bytes_text,
     counted,
@@ -120,6 +120,7 @@ def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) 
         out.line(f"{job.job}: {window_text(job.window, zones.get(job.job, 'UTC'))}")
     show_first_gaps(out, [gap for job in report.jobs for gap in job.gaps], zones, jobs_words)
     show_fleets(out, report.fleets)
+    show_streams(out, report.jobs)
     redone = [item for job in report.jobs for item in job.redone]
     for item in redone:
         span = window_text(item.window, zones.get(item.job, "UTC"))
@@ -205,6 +206,9 @@ def show_status(
             out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
         if status.next_due_at is not None:
             out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
+        if status.streams is not None:
+            gone = f", no longer listed {', '.join(status.streams.gone)}" if status.streams.gone else ""
+            out.line(f"  log streams  {', '.join(status.streams.listed) or 'none known yet'}{gone}")
         if status.vanished_since is not None:
             since = moment_text(status.vanished_since, job.timezone)
             out.line(f"  vanished     logstore {job.identity.logstore} is not listed since {since}")

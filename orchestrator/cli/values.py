@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.core.job import Job
     from orchestrator.core.model import Fault, RemoteTask, Slice
     from orchestrator.core.report import Gap, JobPlan, JobReport, Redone, Report
+    from orchestrator.core.streams import Streams
     from orchestrator.engine.audit import Finding
     from orchestrator.ports.store import JournalLine
 
@@ -34,6 +35,7 @@ __all__ = [
     "run_job_json",
     "slice_json",
     "status_json",
+    "streams_json",
     "task_json",
     "window_json",
 ]
@@ -111,8 +113,16 @@ def run_job_json(report: JobReport) -> dict[str, Any]:
         "slices": {str(state): count for state, count in report.slices.items()},
         "gaps": [gap_json(gap) for gap in report.gaps],
         "not_due": [window_json(window) for window in report.not_due],
+        "streams": streams_json(report.streams),
         "error": fault_json(report.error),
     }
+
+
+def streams_json(found: Streams | None) -> dict[str, list[str]] | None:
+    """The log streams of a job with patterns of them; None for any other job."""
+    if found is None:
+        return None
+    return {"listed": list(found.listed), "vanished": list(found.gone), "unmatched": list(found.idle)}
 
 
 def redone_json(item: Redone) -> dict[str, Any]:
@@ -150,6 +160,7 @@ def status_json(status: JobStatus) -> dict[str, Any]:
         "failures": sum(count for state, count in counts.slices.items() if state == "failed"),
         "next_due_at": iso_or_null(status.next_due_at),
         "vanished_since": iso_or_null(status.vanished_since),
+        "streams": streams_json(status.streams),
         "not_due_from": iso_utc(status.job.due_until_s),
         "slices": {state.value: count for state, count in counts.slices.items()},
     }

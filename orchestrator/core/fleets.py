@@ -16,6 +16,7 @@ from orchestrator.core.jobfile_overlaps import Paths
 from orchestrator.core.layout import path_shape
 from orchestrator.core.model import Fault
 from orchestrator.core.patterns import chosen, fits, idle, named
+from orchestrator.core.streams import Streams
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["Found", "Resolved", "Unfit", "find", "fits_template", "job_name", "without_collisions"]
@@ -54,6 +55,8 @@ class Resolved:
 
     job_file: JobFile
     found: tuple[Found, ...] = ()
+    streams: Mapping[str, Streams] = field(default_factory=dict)
+    """Of jobs with patterns of log streams, by name."""
     stopped: Mapping[str, OrchestratorError] = field(default_factory=dict)
     errors: tuple[OrchestratorError, ...] = ()
     """Why there may be jobs that nobody knows of."""

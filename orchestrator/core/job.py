@@ -170,6 +170,12 @@ class Job:
     stream_patterns: tuple[str, ...] = ()
     """Which log streams are exported one by one; () when ``identity.logstream`` names one, or means all
     together. Otherwise that is these patterns as one text, and names no stream."""
+    streams: tuple[str, ...] = ()
+    """The streams that fit ``stream_patterns``, as far as they are known."""
+    gone_streams: tuple[str, ...] = ()
+    """Streams that fit and were exported by earlier runs, but are no longer listed."""
+    one_stream: bool = False
+    """Whether this is a view of such a job (``core.streams``), about ``identity.logstream`` alone."""
 
 
 @dataclass(frozen=True, slots=True)

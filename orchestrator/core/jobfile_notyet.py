@@ -22,16 +22,11 @@ def _is_object_url(value: str) -> bool:
     return value.startswith(("s3://", "bos://"))
 
 
-def _is_pattern(value: object) -> bool:
-    return isinstance(value, tuple)
-
-
 NOT_YET: NotYet = {
     ("", "mirror"): _any,
     ("data_plane", "engine"): lambda engine: engine != "inline",
     ("destinations", "url"): _is_object_url,
     ("jobs", "destination"): _is_object_url,
-    ("jobs", "logstream"): _is_pattern,
     ("jobs", "deliver"): lambda deliver: deliver == "bos",
     ("jobs", "output"): lambda output: output in {"csv", "parquet"},
     ("jobs", "recheck"): _any,

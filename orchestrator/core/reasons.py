@@ -29,6 +29,8 @@ class Reason(StrEnum):
     BEYOND_RETENTION = "beyond retention"
     DAMAGED = "damaged"
     SOURCE_GONE = "source gone"
+    STREAMS_FALL_SHORT = "streams fall short"
+    NOT_COMPARED = "not compared yet"
     REPLACED = "replaced"
 
 
@@ -102,6 +104,15 @@ _TEXTS: dict[Reason, ReasonText] = {
         False,
         ACCEPT,
         "the file is left as it is; keep it, and a copy if there is one",
+    ),
+    Reason.STREAMS_FALL_SHORT: ReasonText(
+        "every listed log stream is stored, but the logstore holds more lines than these together",
+        False,
+        ACCEPT,
+        'every run counts again; lines of no listed stream are exported by a job with logstream = ""',
+    ),
+    Reason.NOT_COMPARED: ReasonText(
+        "every listed log stream is stored, but was not yet held against the count of all lines", True, RUN
     ),
     Reason.REPLACED: ReasonText("other slices took over the window", True, RUN),
 }

@@ -9,6 +9,7 @@ from enum import StrEnum
 from orchestrator.core.fleets import Found
 from orchestrator.core.model import Fault
 from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.streams import Streams
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import ExitCode
 
@@ -114,6 +115,8 @@ class JobReport:
     redone: tuple[Redone, ...] = ()
     """Of a redo: what became of each slice."""
     error: Fault | None = None
+    streams: Streams | None = None
+    """Of a job with patterns of log streams: which they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
@@ -12,6 +12,7 @@ from orchestrator.core.lifecycle import Rules, transition
 from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.report import Gap
+from orchestrator.core.streams import is_all, views
 from orchestrator.core.window import Window, WindowSet, intersect, normalise, subtract
 from orchestrator.engine.context import JobContext
 from orchestrator.engine.stages.divide import gather
@@ -20,9 +21,11 @@ from orchestrator.errors import ExitCode
 from orchestrator.ports.store import Acceptance, ManifestReader, ManifestWriter
 from orchestrator.ports.time import Clock
 
-__all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "verify"]
+__all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "listed_coverage", "verify"]
 
 PAGE = 500
+ALL_STREAMS = "*"
+"""How coverage of all streams together is called; for a job with patterns: where its streams add up."""
 
 
 async def all_slices(
@@ -40,8 +43,21 @@ async def all_slices(
 
 
 async def covered_of(job: Job, manifest: ManifestReader) -> WindowSet:
-    """What the manifest holds proven stored for the job."""
-    return await manifest.coverage(job.name, job.identity.logstream or "*")
+    """What the manifest holds proven stored for the job: with patterns of streams what is of every listed
+    stream, and, where the streams are to be all there are, has been found to add up."""
+    if not job.stream_patterns or job.one_stream:
+        return await manifest.coverage(job.name, job.identity.logstream or ALL_STREAMS)
+    covered = await listed_coverage(job, manifest)
+    return intersect(covered, await manifest.coverage(job.name)) if is_all(job) else covered
+
+
+async def listed_coverage(job: Job, manifest: ManifestReader) -> WindowSet:
+    """What is proven stored of every listed stream."""
+    covered: WindowSet | None = None
+    for view in views(job):
+        own = await manifest.coverage(job.name, view.identity.logstream)
+        covered = own if covered is None else intersect(covered, own)
+    return covered or ()
 
 
 async def gaps_of(
@@ -53,6 +69,8 @@ async def gaps_of(
     asked = window or job.window
     if asked is None:
         return ()
+    if job.stream_patterns and not job.one_stream:
+        return await _gaps_of_streams(job, manifest, asked, jobs_path)
     missing = subtract((asked,), await covered_of(job, manifest))
     if not missing:
         return ()
@@ -60,6 +78,8 @@ async def gaps_of(
     explained: list[Window] = []
     signed = await manifest.acceptances(job.name)
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
+        if job.one_stream and slice_.logstream != job.identity.logstream:
+            continue
         # Slices come by start; where two overlap, the earlier one's reason stands.
         start_s = max(slice_.window.start_s, explained[-1].end_s if explained else 0)
         if start_s >= slice_.window.end_s:
@@ -70,6 +90,31 @@ async def gaps_of(
     for piece in subtract(missing, explained):
         gaps += _gaps(job, piece, None, signed, jobs_path)
     return tuple(sorted(gaps, key=lambda gap: gap.window))
+
+
+async def _gaps_of_streams(
+    job: Job, manifest: ManifestReader, asked: Window, jobs_path: str
+) -> tuple[Gap, ...]:
+    """Stream by stream, then what is stored of every listed stream and is less than all: the failed slices of
+    no stream say so."""
+    signed = await manifest.acceptances(job.name)
+    listed = views(job)
+    if not listed:
+        return tuple(_gaps(job, asked, None, signed, jobs_path))
+    gaps: list[Gap] = []
+    for view in listed:
+        gaps += await gaps_of(view, manifest, asked, jobs_path)
+    if is_all(job):
+        stored = intersect((asked,), await listed_coverage(job, manifest))
+        unproven = subtract(stored, await manifest.coverage(job.name))
+        async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
+            if slice_.logstream == "" and slice_.reason == Reason.STREAMS_FALL_SHORT:
+                for piece in intersect(unproven, (slice_.window,)):
+                    gaps += _gaps(job, piece, slice_, signed, jobs_path)
+                unproven = subtract(unproven, (slice_.window,))
+        for piece in unproven:
+            gaps += _gaps(job, piece, None, signed, jobs_path, reason=Reason.NOT_COMPARED)
+    return tuple(sorted(gaps, key=lambda gap: (gap.window, gap.logstream)))
 
 
 def _within(pieces: WindowSet, window: Window) -> list[Window]:
@@ -85,12 +130,19 @@ def _within(pieces: WindowSet, window: Window) -> list[Window]:
 
 
 def _gaps(
-    job: Job, piece: Window, slice_: Slice | None, signed: Sequence[Acceptance], jobs_path: str
+    job: Job,
+    piece: Window,
+    slice_: Slice | None,
+    signed: Sequence[Acceptance],
+    jobs_path: str,
+    *,
+    reason: str = Reason.NOT_EXPORTED,
 ) -> list[Gap]:
     """One piece of a failed slice, or of what was never tried, parted by what was accepted of it."""
-    reason = slice_.reason if slice_ is not None else Reason.NOT_EXPORTED
+    reason = slice_.reason if slice_ is not None else reason
     text = describe_reason(reason)
-    stream = (slice_.logstream if slice_ is not None else "") or job.identity.logstream or "*"
+    own = "" if job.stream_patterns and not job.one_stream else job.identity.logstream
+    stream = (slice_.logstream if slice_ is not None else "") or own or ALL_STREAMS
     return [
         Gap(
             job=job.name,
@@ -162,11 +214,13 @@ async def verify(
     exports them anew. Deletes nothing."""
     findings: list[Finding] = []
     files = bytes_checked = 0
-    for context in contexts:
+    for context in _by_view(contexts):
         job, proven = context.job, list[Window]()
         async for slice_ in all_slices(
             manifest, job.name, (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED), job.window
         ):
+            if job.one_stream and slice_.logstream != job.identity.logstream:
+                continue
             problem = ""
             if slice_.state is SliceState.DONE and slice_.receipt is not None:
                 files, bytes_checked = (
@@ -182,11 +236,17 @@ async def verify(
         if job.window is not None:
             # A divided second is stored when its parts together are: they alone prove nothing.
             for whole in await manifest.divided(job.name, job.window):
-                if whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
+                mine = not job.one_stream or whole.logstream == job.identity.logstream
+                if mine and whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
                     proven.append(whole.window)
         findings += await _ledger_findings(context, manifest, proven)
     exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
     return VerifyReport(exit_code, files, bytes_checked, tuple(findings))
+
+
+def _by_view(contexts: Sequence[JobContext]) -> list[JobContext]:
+    """One context per stream where a job has several; what vanished streams left is still to be there."""
+    return [replace(context, job=view) for context in contexts for view in views(context.job, gone=True)]
 
 
 def _append(proven: list[Window], window: Window) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
+from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.planner import Planner, rules_for
@@ -73,18 +74,24 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
         return JobPlan(job.name, None, (), 0, 0, 0)
     await check_identity(job, room.manifest)
     before = sum(room.requests().values())
+    if context.stopped is not None:
+        raise context.stopped
     left = await leftovers(job, job.window, room.manifest)
-    missing = await missing_of(job, job.window, room.manifest, left.taken)
+    missing = {
+        view: await missing_of(view, job.window, room.manifest, left.taken_of(view)) for view in views(job)
+    }
     slices = [
         slice_
         for slice_, _ in left.events
         if slice_.window.meets(job.window) and slice_.state not in (SliceState.CUT, SliceState.SUPERSEDED)
     ]
-    if missing:
-        missing, _ = out_of_retention(job, missing, await retention_starts_at(context, room))
+    if any(missing.values()):
+        starts_at = await retention_starts_at(context, room)
         await check_logstream(context, room)
-        async for part in planned_slices(context, missing, room):
-            slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
+        for view, lacking in missing.items():
+            due, _ = out_of_retention(view, lacking, starts_at)
+            async for part in planned_slices(replace(context, job=view), due, room):
+                slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
     planned = tuple(
         PlannedSlice(s.window, s.logstream, s.expected_lines) for s in sorted(slices, key=lambda s: s.window)
     )

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from orchestrator.core.job import Job
 from orchestrator.core.model import Fault, Slice
 from orchestrator.core.report import Gap, JobReport, Redone, Report, exit_of_gaps, settled_to
+from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine import redo
 from orchestrator.engine.arrivals import Stray
@@ -33,9 +34,13 @@ from orchestrator.engine.takeup import (
     out_of_retention,
     retention_starts_at,
 )
+from orchestrator.engine.tally import add_up
 from orchestrator.errors import ExitCode, OrchestratorError, UsageError
 
 __all__ = ["exit_of_fault", "run"]
+
+Missing = Mapping[Job, WindowSet]
+"""What is missing of a job, or of each of its log streams, by view."""
 
 
 async def run(
@@ -81,6 +86,8 @@ async def run(
             for context in contexts:
                 if context.job.name not in refused or refused[context.job.name].code != "usage":
                     kept[context.job.name] = await _end_redos(context, room)
+                if fault is None and context.stopped is None and not room.stop.is_set():
+                    await add_up(context, room)
     except OrchestratorError as error:
         fault = fault_of(error)
     reports = [
@@ -145,11 +152,11 @@ async def _take_up_all(
     driver: Driver,
     refused: dict[str, Fault],
     again: Mapping[str, Sequence[Slice]],
-) -> dict[str, WindowSet | None]:
+) -> dict[str, Missing | None]:
     """What earlier runs left of every job goes into memory before anything is admitted, so that the ceilings
     count it. Asks nobody; yields what is missing of the jobs that have something to do, be it only to look
     for strays (None)."""
-    missing: dict[str, WindowSet | None] = {}
+    missing: dict[str, Missing | None] = {}
     for context in contexts:
         job, manifest = context.job, room.manifest
         if job.window is None:
@@ -163,13 +170,15 @@ async def _take_up_all(
         chosen = again.get(job.name, ())
         await redo.begin(context, chosen, room)
         left = await leftovers(job, job.window, manifest, frozenset(slice_.id for slice_ in chosen))
-        lacking = await missing_of(job, job.window, manifest, left.taken)
+        lacking = {
+            view: await missing_of(view, job.window, manifest, left.taken_of(view)) for view in views(job)
+        }
         for slice_, event in left.events:
             driver.resume(slice_, event)
         surplus = await manifest.surplus(job.name)
         for task in surplus:
             driver.post(Stray(task))
-        if lacking or left.taken:
+        if any(lacking.values()) or left.taken or context.stopped is not None:
             missing[job.name] = lacking
         elif surplus or (await doubted_lately(job, room))[0]:
             missing[job.name] = None
@@ -177,7 +186,7 @@ async def _take_up_all(
 
 
 async def _begin(
-    context: JobContext, missing: WindowSet | None, room: Room, driver: Driver, refused: dict[str, Fault]
+    context: JobContext, missing: Missing | None, room: Room, driver: Driver, refused: dict[str, Fault]
 ) -> None:
     """First contact, then the plan of what is missing, part by part: the first slices run before the last are
     planned. At last look whether a doubt of the last day has come true after all."""
@@ -188,12 +197,12 @@ async def _begin(
         if missing is not None:
             starts_at = await retention_starts_at(context, room)
             await check_logstream(context, room)
-            missing, gone = out_of_retention(job, missing, starts_at)
-            await driver.add_planned(gone, job=job)
+            due = {view: out_of_retention(view, lacking, starts_at) for view, lacking in missing.items()}
+            await driver.add_planned([slice_ for _, gone in due.values() for slice_ in gone], job=job)
             driver.open(job.name)
-        if missing:
-            async for part in planned_slices(context, missing, room):
-                await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+            for view, (lacking, _) in due.items():
+                async for part in planned_slices(replace(context, job=view), lacking, room):
+                    await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))
     except OrchestratorError as error:
@@ -236,7 +245,8 @@ async def _report(
     except OrchestratorError as unreadable:
         lost = fault or fault_of(unreadable)
         return JobReport(job.name, exit_of_fault(lost), job.window, complete=False, error=lost)
-    exit_code = _job_exit(gaps, error=error, fault=fault, room=room)
+    unknown = context.stopped is not None and bool(job.stream_patterns)  # there may be streams nobody knows
+    exit_code = _job_exit(gaps, error=error, fault=fault, room=room, unknown=unknown)
     to_s = job.to_s if job.to_s is not None else job.due_until_s
     not_due = (Window(job.due_until_s, to_s),) if to_s > job.due_until_s else ()
     return JobReport(
@@ -263,13 +273,15 @@ def _settled_to(job: Job, report: JobReport) -> int | None:
     return settled_to(report.window, report.gaps) if told else None
 
 
-def _job_exit(gaps: Sequence[Gap], *, error: Fault | None, fault: Fault | None, room: Room) -> int:
+def _job_exit(
+    gaps: Sequence[Gap], *, error: Fault | None, fault: Fault | None, room: Room, unknown: bool
+) -> int:
     found = exit_of_gaps(gaps)
     if error is not None and exit_of_fault(error) == ExitCode.USAGE:
         return (
             ExitCode.USAGE
         )  # another job under this name: what the manifest holds is not what was asked for
-    if found == ExitCode.COMPLETE:
+    if found == ExitCode.COMPLETE and not unknown:
         return found
     if fault is not None:
         return exit_of_fault(fault)

@@ -4,13 +4,16 @@ cannot be had."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, describe_reason
 from orchestrator.core.retry import backoff_s
+from orchestrator.core.streams import views
 from orchestrator.core.submitting import limit_of
 from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract
@@ -59,6 +62,11 @@ class Leftovers:
 
     events: tuple[tuple[Slice, ev.Event], ...]
     taken: WindowSet
+    by_stream: Mapping[str, WindowSet] = field(default_factory=dict)
+
+    def taken_of(self, view: Job) -> WindowSet:
+        """What they keep from being planned again of the job, or of the one stream that ``view`` is about."""
+        return self.by_stream.get(view.identity.logstream, ()) if view.one_stream else self.taken
 
 
 async def check_identity(job: Job, manifest: ManifestReader) -> None:
@@ -102,7 +110,7 @@ async def check_logstream(context: JobContext, room: Room) -> None:
     (bls-api.md 10.26): nothing is asked for in its name. Raises Refused when the list of streams lacks it; a
     list that cannot be had, or that is empty, decides nothing."""
     identity = context.job.identity
-    if not identity.logstream:
+    if not identity.logstream or context.job.stream_patterns:  # listed streams are there
         return
     try:
         names = await context.meta.list_logstreams(identity.project, identity.logstore)
@@ -158,10 +166,11 @@ async def leftovers(
     stays begun. What failed before gets a new budget, unless another run cannot mend it, all of the gap was
     accepted, or newer slices are under way to replace it. The failed slices ``again`` get one in any case."""
     events: list[tuple[Slice, ev.Event]] = []
-    taken: list[Window] = []
+    taken: dict[str, list[Window]] = defaultdict(list)
     for slice_ in await manifest.live(job.name):
         must_resolve = slice_.state in (SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.SETTLING)
-        if slice_.window.meets(window) or must_resolve or slice_.replaces:
+        meant = slice_.window.meets(window) and slice_.logstream not in job.gone_streams
+        if meant or must_resolve or slice_.replaces:
             events.append((slice_, ev.Resumed(slice_.id)))
         else:
             events.append((slice_, ev.Dropped(slice_.id)))
@@ -169,12 +178,22 @@ async def leftovers(
         async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), side):
             if not slice_.window.meets(window) and not slice_.replaces:
                 events += [(slice_, ev.Dropped(slice_.id))]
-    events += [(s, ev.Resumed(s.id)) for s in await manifest.waited(job.name) if s.window.meets(window)]
-    taken += await manifest.unfinished(job.name, window)
+    if job.gone_streams:
+        async for slice_ in all_slices(manifest, job.name, (SliceState.PLANNED,), window):
+            if slice_.logstream in job.gone_streams:
+                events += [(slice_, ev.Dropped(slice_.id))]
+    for slice_ in await manifest.waited(job.name):
+        if slice_.window.meets(window) and slice_.logstream not in job.gone_streams:
+            events += [(slice_, ev.Resumed(slice_.id))]
+    for view in views(job):
+        stream = view.identity.logstream if view.one_stream else None
+        taken[stream or ""] += await manifest.unfinished(job.name, window, stream)
     signed = normalise(item.window for item in await manifest.acceptances(job.name))
     outlasting = frozenset(await manifest.replaced(job.name))
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
-        taken += [slice_.window]
+        if slice_.logstream in job.gone_streams or _is_tally(job, slice_):
+            continue
+        taken[slice_.logstream] += [slice_.window]
         if slice_.id in outlasting:
             continue
         if slice_.id in again:
@@ -190,10 +209,16 @@ async def leftovers(
             continue
         # Its parts may have been stored by a run that died before it could say so of the whole.
         if await gather(whole.id, manifest) is not None:
-            taken += [whole.window]
+            taken[whole.logstream] += [whole.window]
             events.append((whole, ev.Resumed(whole.id)))
     events += [(slice_, ev.Resumed(slice_.id)) for slice_ in await manifest.holding(job.name)]
-    return Leftovers(tuple(events), subtract(taken, ()))
+    every = (piece for pieces in taken.values() for piece in pieces)
+    return Leftovers(tuple(events), normalise(every), {name: normalise(taken[name]) for name in taken})
+
+
+def _is_tally(job: Job, slice_: Slice) -> bool:
+    """Whether it only says that listed streams do not add up: there is nothing to be exported in it."""
+    return bool(job.stream_patterns) and not slice_.logstream
 
 
 def _outside(window: Window) -> list[Window]:

@@ -147,6 +147,7 @@ SELECT start_s FROM slices WHERE id = :id
 SELECT start_s, end_s FROM slices INDEXED BY slices_unfinished WHERE job = :job AND state IN
   ('planned', 'submitting', 'in_doubt', 'waiting', 'running', 'ready', 'transferring', 'settling')
   AND start_s > :earliest_s AND start_s < :to_s AND end_s > :from_s
+  AND (:logstream IS NULL OR logstream = :logstream)
 ORDER BY start_s
 
 -- name: ready

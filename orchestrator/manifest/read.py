@@ -144,14 +144,22 @@ def _earliest_s(connection: sqlite3.Connection, key: int, window: Window) -> int
     return window.start_s - int(connection.execute(sql("longest_slice"), {"job": key}).fetchone()[0])
 
 
-def unfinished(connection: sqlite3.Connection, job: str, window: Window | None) -> WindowSet:
+def unfinished(
+    connection: sqlite3.Connection, job: str, window: Window | None, logstream: str | None = None
+) -> WindowSet:
     """Merged while it is read: memory goes with the answer, not with the number of slices."""
     key = _key(connection, job)
     if key is None:
         return ()
     asked = window or EVER
     earliest_s = _earliest_s(connection, key, asked)
-    span = {"job": key, "earliest_s": earliest_s, "from_s": asked.start_s, "to_s": asked.end_s}
+    span = {
+        "job": key,
+        "earliest_s": earliest_s,
+        "from_s": asked.start_s,
+        "to_s": asked.end_s,
+        "logstream": logstream,
+    }
     merged: list[Window] = []
     cursor = connection.execute(sql("unfinished"), span)
     cursor.arraysize = _ROWS_AT_ONCE

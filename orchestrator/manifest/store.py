@@ -109,8 +109,10 @@ class SqliteReader(Telling):
     async def live(self, job: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.live(connection, job))
 
-    async def unfinished(self, job: str, window: Window | None = None) -> WindowSet:
-        return await self._ask(lambda connection: read.unfinished(connection, job, window))
+    async def unfinished(
+        self, job: str, window: Window | None = None, logstream: str | None = None
+    ) -> WindowSet:
+        return await self._ask(lambda connection: read.unfinished(connection, job, window, logstream))
 
     async def slices(
         self,

@@ -184,8 +184,11 @@ class ManifestReader(Protocol):
         them."""
         ...
 
-    async def unfinished(self, job: str, window: Window | None = None) -> WindowSet:
-        """Windows of all slices of ``job`` that are planned or live (and meet ``window``)."""
+    async def unfinished(
+        self, job: str, window: Window | None = None, logstream: str | None = None
+    ) -> WindowSet:
+        """Windows of all slices of ``job`` that are planned or live (and meet ``window``, and are of
+        ``logstream``)."""
         ...
 
     async def slices(

@@ -123,7 +123,6 @@ BAD_FILES: tuple[BadFile, ...] = (
     _job('project = " "', "not allowed", '" "', "", "not empty"),
     _job('project = "a\\u0000b"', "a control character", '"a\\u0000b"'),
     _job('query = "a\\u0000b"', "a control character", '"a\\u0000b"'),
-    _job('logstream = "*"', "not available in this version", '"*"'),
     _job("logstream = []", "an empty list", "[]"),
     _job('columns = "int64"', "not a table", '"int64"'),
     _job('columns = { status = "int" }', "not a type", '"int"', "int64", "float64", key="columns.status"),

@@ -337,7 +337,6 @@ def test_this_version_refuses_what_it_cannot_keep() -> None:
         "jobs[0].on_incomplete",
         "jobs[1].deliver",
         "jobs[2].destination",
-        "jobs[3].logstream",
     }
     assert len(complaints) == len(refused)
 
