@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+from zlib import crc32
 
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.core.job import Job
@@ -27,41 +29,54 @@ _READ_STATES: Final = (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED, 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """All files of a window together."""
+    """All files of what was covered when the ledger was opened. ``mark`` is another one when other files are
+    named. ``unbacked`` is what the ledger calls covered without naming a file, or emptiness, for it."""
 
     files: int = 0
     rows: int = 0
-    """Those outside the window too."""
+    mark: int = 0
     unbacked: WindowSet = ()
-    """What the ledger calls covered without naming a file, or emptiness, for it."""
+
+    def with_file(self, source: Source) -> Extent:
+        mark = self.mark ^ crc32(f"{source.slice} {source.sha256}".encode())
+        return Extent(self.files + 1, self.rows + source.rows, mark, self.unbacked)
 
 
 class Archive:
-    """The stored files of one job's window. ``status`` says what is covered and which gaps there are."""
+    """The stored files of one job's window. ``status`` says what is covered and which gaps there are.
+
+    The ledger is read page by page while a run may change it: ``given`` is the extent of the files handed out
+    last, to be held against what ``extent`` said before.
+    """
 
     def __init__(self, job: Job, window: Window, status: JobStatus, pages: _Pages) -> None:
         self.job = job
         self.window = window
         self.status = status
+        self.given = Extent()
         self._pages = pages
 
     def sources(self) -> Iterator[Source]:
-        """The files by the start of their windows, read from the ledger as they are asked for. Of a window
-        that is a gap the fullest file, if the ledger has one."""
+        """The files by the start of their windows. Of a window that is a gap the fullest file, if the ledger
+        has one."""
+        self.given = Extent()
         for page in self._pages.all():
             for item in page:
                 if isinstance(item, Source):
+                    if self._is_covered(item.window):
+                        self.given = self.given.with_file(item)
                     yield item
 
     def extent(self, taken: str = "") -> Extent:
-        """All files together, from the ledger alone. Raises UsageError when one of them is ``taken``."""
-        files = rows = 0
+        """From the ledger alone. Raises UsageError when one of the files is ``taken``."""
+        found = Extent()
         proven: list[Window] = []
         place = os.path.realpath(taken) if taken else ""
         for page in self._pages.all():
             for item in page:
                 if isinstance(item, Source):
-                    files, rows = files + 1, rows + item.rows
+                    if self._is_covered(item.window):
+                        found = found.with_file(item)
                     if place and os.path.realpath(item.path) == place:
                         raise UsageError(
                             f"{taken} is a file of the archive itself", hint="choose another -o FILE"
@@ -71,7 +86,13 @@ class Archive:
                     proven[-1] = Window(proven[-1].start_s, max(proven[-1].end_s, window.end_s))
                 else:
                     proven.append(window)
-        return Extent(files, rows, subtract(self.status.covered, proven))
+        return replace(found, unbacked=subtract(self.status.covered, proven))
+
+    def _is_covered(self, window: Window) -> bool:
+        covered = self.status.covered
+        start_s = max(window.start_s, self.window.start_s)
+        place = bisect_right(covered, start_s, key=lambda piece: piece.start_s) - 1
+        return place >= 0 and min(window.end_s, self.window.end_s) <= covered[place].end_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,10 @@ def archive(manifest: str, job: Job, window: Window, jobs_words: str) -> Iterato
             runner.run(opening.__aexit__(None, None, None))
 
 
+_Taken = dict[str, WindowSet]
+"""By log stream: what the short files met so far stand for."""
+
+
 class _Pages:
     """Slices of the window, some hundred at a time, as what a merge needs of them."""
 
@@ -109,7 +134,7 @@ class _Pages:
 
     def all(self) -> Iterator[list[Source | _Nothing]]:
         after = ""
-        taken: list[Window] = []
+        taken: _Taken = {}
         while True:
             slices = self._runner.run(self._page(after))
             yield self._runner.run(self._chosen(slices, taken))
@@ -122,10 +147,14 @@ class _Pages:
             self._job.name, _READ_STATES, window=self._window, limit=PAGE, after=after
         )
 
-    async def _chosen(self, slices: tuple[Slice, ...], taken: list[Window]) -> list[Source | _Nothing]:
+    async def _chosen(
+        self, slices: tuple[Slice, ...], taken: dict[str, WindowSet]
+    ) -> list[Source | _Nothing]:
         return [item async for item in self._each(slices, taken)]
 
-    async def _each(self, slices: tuple[Slice, ...], taken: list[Window]) -> AsyncIterator[Source | _Nothing]:
+    async def _each(
+        self, slices: tuple[Slice, ...], taken: dict[str, WindowSet]
+    ) -> AsyncIterator[Source | _Nothing]:
         for slice_ in slices:
             match slice_.state:
                 case SliceState.EMPTY:
@@ -156,17 +185,19 @@ class _Pages:
             parent = above.parent if above.id != part.whole else ""
         return True
 
-    async def _of_gap(self, slice_: Slice, taken: list[Window]) -> WindowSet:
-        """What a short file alone holds of its window; ``taken`` is what earlier ones do."""
+    async def _of_gap(self, slice_: Slice, taken: _Taken) -> WindowSet:
+        """What a short file alone holds of its window."""
         receipt = slice_.receipt
         if receipt is None or receipt.stored_sha256 != slice_.published_sha256 or not receipt.form:
             return ()
-        keep = subtract(intersect(intersect((slice_.window,), (self._window,)), self._missing), taken)
+        stream = slice_.logstream
+        keep = intersect((slice_.window,), (self._window,))
+        keep = subtract(intersect(keep, self._missing), taken.get(stream, ()))
         stored = await self._reader.slices(
             self._job.name, (SliceState.DONE,), window=slice_.window, limit=PAGE
         )
-        keep = subtract(keep, [other.window for other in stored])
-        taken[:] = normalise([*taken[-1:], *keep])
+        keep = subtract(keep, [item.window for item in stored if item.logstream == stream or not stream])
+        taken[stream] = normalise([*taken.get(stream, ())[-1:], *keep])
         return keep
 
     def _source(self, slice_: Slice, receipt: Receipt | None, keep: WindowSet) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.app.merging import Archive, archive
@@ -35,7 +36,11 @@ def merge(stage: Stage, *, to: str, form: str, allow_gaps: bool, follow: bool, f
         raise UsageError("no place to write to", hint="give -o FILE, or -o - for stdout")
     job_file = chosen(stage)
     if len(job_file.jobs) != 1:
-        raise UsageError("one job at a time", hint="give --job the full name of one job")
+        names = ", ".join(job.name for job in job_file.jobs[:5])
+        raise UsageError(
+            f"one job at a time: {names or 'no run has looked up yet which jobs there are'}",
+            hint="give --job the full name of one job",
+        )
     (job,) = job_file.jobs
     if job.window is None:
         raise UsageError(
@@ -99,20 +104,20 @@ class _Merging:
 
     def to_stdout(self) -> None:
         out = self._stage.out
-        merge, pieces = self._begun(tempfile.gettempdir())
-        for piece in pieces:
-            out.write_bytes(piece)
-            if out.broken:
-                return
-        self._compare(merge)
+        with self._one_moment():
+            _, pieces = self._begun(tempfile.gettempdir())
+            for piece in pieces:
+                out.write_bytes(piece)
+                if out.broken:
+                    return
 
     def to_file(self, *, force: bool) -> None:
         file = PackedFile(self._to, replace=force, reserve_bytes=self._reserve_bytes)
         try:
-            merge, pieces = self._begun(str(file.path.parent))
-            for piece in pieces:
-                file.write(piece)
-            self._compare(merge)
+            with self._one_moment():
+                merge, pieces = self._begun(str(file.path.parent))
+                for piece in pieces:
+                    file.write(piece)
             file.finish()
         finally:
             file.discard()
@@ -126,13 +131,18 @@ class _Merging:
         merge = Merge(found.sources(), form, spill, time_field=time_field, follow=self._follow)
         return merge, framed(merge.pieces(), form)
 
-    def _compare(self, merge: Merge) -> None:
-        """A run that exports slices anew may change the ledger under a merge."""
-        if (merge.files, merge.seen_rows) != (self._extent.files, self._extent.rows):
-            raise IntegrityError(
-                "the ledger was changed while it was read, so the rows are not those of one moment",
-                hint="merge again; nothing of the archive is damaged",
-            )
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """A run that exports slices anew may change the ledger, and with it the files, under a merge."""
+        try:
+            yield
+            changed = self._found.given.mark != self._extent.mark and not self._stage.out.broken
+        except IntegrityError as error:
+            if self._found.extent().mark == self._extent.mark:
+                raise
+            raise _changed() from error
+        if changed:
+            raise _changed()
 
     def _summarise(self, merge: Merge, file: PackedFile) -> None:
         status, document = self._found.status, self._stage.document
@@ -153,3 +163,10 @@ class _Merging:
         window = window_text(self._found.window, self._found.job.timezone)
         self._stage.out.line(f"{rows} of {files}, {window}")
         self._stage.out.line(f"  {bytes_text(file.size_bytes)}, sha256 {file.sha256}: {file.path}")
+
+
+def _changed() -> IntegrityError:
+    return IntegrityError(
+        "slices were exported anew or forgotten while they were merged, so the rows are not of one moment",
+        hint="merge again; nothing of the archive is damaged",
+    )

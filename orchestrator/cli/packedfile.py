@@ -33,7 +33,7 @@ class PackedFile:
         self._replace = replace
         self._reserve_bytes = reserve_bytes
         self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        self._looked_at = -_LOOK_AT_DISK_BYTES
+        self._looked_at = 0
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a folder", hint="give -o the name of a file")
         if not replace and os.path.lexists(self.path):

@@ -61,8 +61,7 @@ def _mixed(what: str, one: Source, other: Source) -> UsageError:
 
 class Merge:
     """One ordered stream of the rows of ``sources``, which come by the start of their windows; rows of equal
-    times come in the order of their sources. ``rows`` counts what was handed out, ``seen_rows`` what the
-    ``files`` hold, rows outside the asked window too."""
+    times come in the order of their sources. ``rows`` and ``files`` count what was handed out."""
 
     def __init__(
         self,
@@ -75,7 +74,6 @@ class Merge:
         open_bytes: int = OPEN_BYTES,
     ) -> None:
         self.rows = 0
-        self.seen_rows = 0
         self.files = 0
         self._sources = sources
         self._form = form
@@ -111,7 +109,6 @@ class Merge:
         if source is None:
             return None
         self.files += 1
-        self.seen_rows += source.rows
         return StoredFile(source, self._time_field, follow=self._follow)
 
     def _is_alone(self, look: Look) -> bool:

@@ -45,7 +45,7 @@ class Spill:
         self.written_bytes = 0
         self._reserve_bytes = reserve_bytes
         self._free = free
-        self._looked_at = -_LOOK_AT_DISK_BYTES
+        self._looked_at = 0
 
     def run(self, blocks: Iterable[Block], level: int) -> Stream:
         """Rows in time order, written down, to be read once."""

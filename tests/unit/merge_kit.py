@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import io
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.core.job import DestinationSpec, Job, JobIdentity, ServiceSpec
+from orchestrator.core.model import Evidence, Receipt, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.merge import Merge, form_of
@@ -17,6 +20,8 @@ from orchestrator.dataplane.rowform import Merged, framed
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.spill import Spill
 from orchestrator.dataplane.stored import Source
+from orchestrator.manifest.store import open_writer
+from orchestrator.ports.store import Changes, Covered
 from tests.unit.dataplane_kit import START_S
 
 START_MS = START_S * 1000
@@ -128,3 +133,61 @@ def pieces(
         open_bytes=open_bytes,
     )
     return framed(merge.pieces(), form)
+
+
+JOB = Job(
+    name="web",
+    identity=JobIdentity("bj", "default", "web", "", "match *"),
+    service=ServiceSpec("", "http://127.0.0.1"),
+    window=HOUR,
+    due_until_s=HOUR.end_s,
+)
+
+
+def job_at(folder: Path, **changes: object) -> Job:
+    """The job ``web`` over one hour, stored in ``folder``."""
+    return replace(JOB, destination=DestinationSpec(str(folder)), **changes)
+
+
+def slice_of(source: Source, *, form: str = "", **changes: object) -> Slice:
+    """The slice that has this file, done unless ``changes`` say otherwise."""
+    receipt = Receipt(
+        staged_path="",
+        form=form or source.shape,
+        extension=source.shape.suffix,
+        fetched_bytes=source.size_bytes,
+        fetched_sha256=source.sha256,
+        stored_bytes=source.size_bytes,
+        stored_sha256=source.sha256,
+        served_rows=source.rows,
+        dropped_rows=0,
+        stored_rows=source.rows,
+        kept=source.window,
+    )
+    made = Slice(
+        id=hashlib.sha256(source.slice.encode()).hexdigest()[:16],
+        job=JOB.name,
+        logstream="",
+        window=source.window,
+        state=SliceState.DONE,
+        evidence=Evidence.COUNT,
+        path=source.path,
+        published_path=source.path,
+        published_sha256=source.sha256,
+        published_rows=source.rows,
+        receipt=receipt,
+    )
+    return replace(made, **changes)
+
+
+def ledger(folder: Path, slices: Sequence[Slice], covered: WindowSet, job: Job = JOB) -> str:
+    """A manifest that holds just this; its path."""
+    path = folder / "m.db"
+    marks = tuple(Covered(job.name, "*", window) for window in covered)
+
+    async def written() -> None:
+        async with open_writer(path, now=lambda: 1.0, new_id=lambda: "0123456789abcdef") as manifest:
+            await manifest.commit(Changes(slices=tuple(slices), covered=marks, jobs=(job,)))
+
+    asyncio.run(written())
+    return str(path)
