@@ -23,6 +23,7 @@ from orchestrator.dataplane.convert import objects, plain_lines
 from orchestrator.dataplane.csvform import cells_of, widened
 from orchestrator.dataplane.rows import RowStream, split_rows
 from orchestrator.dataplane.sniff import Shape
+from orchestrator.dataplane.survey import count_rows
 from orchestrator.errors import UsageError
 
 __all__ = ["ColumnNames", "Merged", "RowForm", "as_csv", "as_lines", "as_stored", "framed"]
@@ -53,6 +54,8 @@ class RowForm:
     verbatim: Shape | None = None
 
     def apart(self, text: bytes) -> list[bytes]:
+        if self.shape is not Shape.CSV and b"\r" not in text:
+            return text.splitlines(keepends=True)
         return split_rows(text, self.shape)
 
 
@@ -118,8 +121,9 @@ class ColumnNames:
 
 
 def _rows(region: bytes, stream: RowStream) -> bytes:
-    rows = split_rows(region, stream.shape)
-    return region if sum(map(len, rows)) == len(region) else b"".join(rows)
+    if count_rows(region, stream.shape) == region.count(b"\n"):
+        return region
+    return b"".join(split_rows(region, stream.shape))
 
 
 def _lines(region: bytes, stream: RowStream) -> bytes:

@@ -36,6 +36,8 @@ class RowTimes(ABC):
     def __init__(self, leading: re.Pattern[bytes]) -> None:
         self._leading = leading
         self._seen = _Milliseconds()
+        self._region = b""
+        self._found: list[bytes] | None = None
 
     def keys(self, region: bytes) -> list[int | None]:
         """One entry per row of ``split_rows``: UTC epoch milliseconds, None for a row without a readable
@@ -62,6 +64,12 @@ class RowTimes(ABC):
         """Whether a row's leading time, where there is one in each of that many lines, is surely its time."""
 
     def _digits(self, region: bytes) -> list[bytes] | None:
+        """Looked for once per region: whoever asks for the span may ask for the keys next."""
+        if region is not self._region:
+            self._region, self._found = region, self._look_for_digits(region)
+        return self._found
+
+    def _look_for_digits(self, region: bytes) -> list[bytes] | None:
         """The times, when each row begins with one and all are written alike, as so many digits. What the
         first row begins with is compared with what all others do, in a few passes over the region."""
         lines = region.split(b"\n")

@@ -86,7 +86,7 @@ class Regions:
     def __iter__(self) -> Iterator[tuple[bytes, RowStream]]:
         stream = self._stream
         for region in self._cut(stream):
-            if region and count_rows(region, stream.shape):
+            if region and not _is_blank(region, stream.shape):
                 yield region, stream
 
     def _cut(self, stream: RowStream) -> Iterator[bytes]:
@@ -101,6 +101,10 @@ class Regions:
             yield stream.finish()
         except BrokenBody as error:
             raise BrokenBody(f"{self._path}: {error}", hint=error.hint) from error
+
+
+def _is_blank(region: bytes, shape: Shape) -> bool:
+    return not count_rows(region, shape) if shape is Shape.CSV else region.isspace()
 
 
 def verified(source: Source) -> Source:
@@ -124,13 +128,15 @@ def header_of_file(source: Source, time_field: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """The least and the greatest time of a region, that of its last row, and how many rows it has."""
+    """The least and the greatest time of a region, that of its last row, and how many rows it has. ``plain``:
+    each of its lines is a row."""
 
     low: int
     high: int
     end: int
     count: int
     in_order: bool
+    plain: bool
 
 
 class StoredFile:
@@ -187,7 +193,7 @@ class StoredFile:
             before = part.end
             rows += part.count
             row_bytes += len(region)
-            clean = clean and b"\r" not in region and region.count(b"\n") == part.count
+            clean = clean and part.plain and b"\r" not in region
             if stream.shape is not self.source.shape:
                 raise _not_the_ledgers(self.source, f"it holds {stream.shape} and not {self.source.shape}")
         cost = max(_COST_BYTES[layer] for layer in (None, *found.layers))
@@ -197,10 +203,11 @@ class StoredFile:
         times = self._times_of(region, stream)
         span = times.span(region) if times is not None else None
         if span is not None and self._low <= span[0] and span[1] < self._high:
-            return _Bounds(span[0], span[1], span[1], span[2], in_order=True)
+            return _Bounds(span[0], span[1], span[1], span[2], in_order=True, plain=True)
         keys = self._keys(region, stream, row, before)
         ordered = sorted(keys)
-        return _Bounds(ordered[0], ordered[-1], keys[-1], len(keys), in_order=keys == ordered)
+        plain = region.count(b"\n") == len(keys)
+        return _Bounds(ordered[0], ordered[-1], keys[-1], len(keys), keys == ordered, plain)
 
     def _times_of(self, region: bytes, stream: RowStream) -> RowTimes | None:
         if not self._chosen:

@@ -81,7 +81,7 @@ def test_parts_of_a_divided_second_all_come(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_second_that_is_whole_again_do_not_come(tmp_path: Path) -> None:
-    """A second exported whole after all has its rows in one file; the parts of an earlier try hold the same."""
+    """A second exported whole after all has its rows in one file; the parts hold the same ones."""
     top = file_of(tmp_path, "all", SECOND)
     part = file_of(tmp_path, "a", SECOND, logstream="a", whole=top.id, parent=top.id)
     assert [name for name, _ in given(tmp_path, [top, part], (SECOND,), SECOND)] == ["all"]
