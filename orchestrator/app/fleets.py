@@ -142,7 +142,8 @@ def _narrowed(found: Found) -> Found:
 async def note_news(resolved: Resolved, manifest: ManifestWriter, observer: Observer, clock: Clock) -> None:
     """Say which logstores and log streams are no longer listed or are new, and keep it in the journal, so
     that `status` knows too. Raises StorageError."""
-    news = stream_news(resolved, observer, clock)
+    others = [job.name for job in resolved.job_file.jobs if await _is_another(job, manifest)]
+    news = stream_news(resolved, observer, clock, but=others)
     for found in resolved.found:
         if not found.listed:
             continue
@@ -153,6 +154,8 @@ async def note_news(resolved: Resolved, manifest: ManifestWriter, observer: Obse
                 "fleet.logstore_failed", logstore=item.logstore, job=item.job, message=item.problem
             )
         for job in found.jobs:
+            if job.name in others:
+                continue
             gone = job.name in found.vanished
             if gone:
                 observer.noted("fleet.logstore_lost", job=job.name, logstore=job.identity.logstore)
@@ -193,6 +196,12 @@ def with_patterns(report: Report, resolved: Resolved) -> Report:
         jobs=(*report.jobs, *further),
         error=report.error or further[0].error,
     )
+
+
+async def _is_another(job: Job, manifest: ManifestReader) -> bool:
+    """Whether the manifest holds another job under that name: the run will refuse it."""
+    known = await manifest.job_identity(job.name)
+    return known is not None and known != job.identity
 
 
 async def vanished_since(job: Job, manifest: ManifestReader) -> float | None:

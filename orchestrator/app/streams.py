@@ -4,7 +4,7 @@ them now?"""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from orchestrator.core.fleets import Resolved
@@ -96,10 +96,15 @@ def _filled(
     )
 
 
-def stream_news(resolved: Resolved, observer: Observer, clock: Clock) -> list[JournalEntry]:
-    """What is to be remembered of streams that came or went; all that a person should know is said."""
+def stream_news(
+    resolved: Resolved, observer: Observer, clock: Clock, *, but: Collection[str] = ()
+) -> list[JournalEntry]:
+    """What is to be remembered of streams that came or went; all that a person should know is said. Nothing
+    about the jobs in ``but``."""
     news: list[JournalEntry] = []
     for job, found in resolved.streams.items():
+        if job in but:
+            continue
         for pattern in found.idle:
             observer.noted("streams.pattern_idle", job=job, pattern=pattern)
         for stream in found.gone:

@@ -86,7 +86,7 @@ async def run(
             for context in contexts:
                 if context.job.name not in refused or refused[context.job.name].code != "usage":
                     kept[context.job.name] = await _end_redos(context, room)
-                if fault is None and context.stopped is None and not room.stop.is_set():
+                if not (fault or room.stop.is_set() or context.job.name in refused):
                     await add_up(context, room)
     except OrchestratorError as error:
         fault = fault_of(error)

@@ -1,0 +1,431 @@
+"""Jobs that are found out by asking: logstores and log streams that come and go while nights pass, and
+services side by side in one file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import subprocess
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from orchestrator.clock import SystemClock
+from orchestrator.core.report import JobReport, Report
+from orchestrator.emulator.account import Logstore
+from orchestrator.emulator.behaviour import Behaviour
+from orchestrator.emulator.http import TEST_CREDENTIALS, Emulator
+from orchestrator.emulator.record import Record
+from orchestrator.emulator.records import RecordStore
+from orchestrator.emulator.world import World
+from tests.e2e.conftest import ORCHESTRATOR, PATIENCE_S, Ended
+
+START_MS = 1_768_348_800_000
+"""2026-01-14T00:00:00Z."""
+ROWS = 48
+JOB = """\
+from = 2026-01-14T00:00:00Z
+to = 2026-01-15T00:00:00Z
+destination = "archive"
+"""
+FLEET = f"""\
+[[jobs]]
+name = "x-{{logstore}}"
+logstore = ["web-*", "!web-test"]
+{JOB}"""
+
+
+def records(stream: str = "s", rows: int = ROWS, offset_ms: int = 0) -> list[Record]:
+    step_ms = 86_400_000 // rows
+    return [
+        Record(START_MS + offset_ms + at * step_ms, at, stream, f"{stream} {at}", arrived_at_ms=0)
+        for at in range(rows)
+    ]
+
+
+def logstore(name: str, *streams: str, project: str = "default", days: int = 3650) -> Logstore:
+    made = [record for stream in streams or ("s",) for record in records(stream)]
+    return Logstore(name, RecordStore(made), project, retention_days=days)
+
+
+@dataclass
+class Site:
+    """A folder with a job file, and emulators that the test holds in its hands."""
+
+    folder: Path
+    worlds: list[World]
+    emulators: list[Emulator]
+
+    def write(self, jobs: str, *services: str) -> None:
+        first = f'[service]\nendpoint = "{self.emulators[0].endpoint}"\n'
+        rest = "".join(
+            f'[services.{name}]\nendpoint = "{emulator.endpoint}"\n'
+            for name, emulator in zip(services, self.emulators[1:], strict=True)
+        )
+        text = f'{first}{rest}[limits]\ndisk_reserve = "1MB"\n{jobs}'
+        (self.folder / "jobs.toml").write_text(text, encoding="utf-8")
+
+    async def run(self, *jobs: str) -> Report:
+        return await orchestrator.run(orchestrator.load(self.folder / "jobs.toml"), jobs=jobs)
+
+    async def call(self, *arguments: str) -> Ended:
+        """The installed command, while the emulators of this process serve it."""
+
+        def called() -> Ended:
+            done = subprocess.run(
+                [*ORCHESTRATOR, *arguments],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            return Ended(done.returncode, done.stdout, done.stderr)
+
+        return await asyncio.to_thread(called)
+
+    def stored(self, job: str) -> list[str]:
+        """The texts of all rows under a job's folder."""
+        files = [path for path in (self.folder / "archive" / job).rglob("*.jsonl") if path.is_file()]
+        rows = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
+        return sorted(str(row["@raw"]) for row in rows)
+
+
+Story = Callable[[Site], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Tells one story against emulators of the given logstores, one emulator per list."""
+    monkeypatch.setenv("BCE_ACCESS_KEY_ID", TEST_CREDENTIALS.access_key_id)
+    monkeypatch.setenv("BCE_SECRET_ACCESS_KEY", TEST_CREDENTIALS.secret_access_key.reveal())
+
+    async def told(story: Story, stores: Iterable[list[Logstore]]) -> None:
+        behaviour = Behaviour(run_base_s=0.05, run_per_line_s=0.0)
+        worlds = [World(each, seed=1, behaviour=behaviour) for each in stores]
+        async with AsyncExitStack() as cleanup, asyncio.timeout(PATIENCE_S):
+            emulators = [
+                await cleanup.enter_async_context(Emulator(world, now=SystemClock().now)) for world in worlds
+            ]
+            await story(Site(tmp_path, worlds, emulators))
+
+    return lambda story, *stores: asyncio.run(told(story, stores))
+
+
+def by_name(report: Report) -> dict[str, JobReport]:
+    return {job.job: job for job in report.jobs}
+
+
+def test_a_fleet_follows_its_logstores(play: Callable[..., None]) -> None:
+    """What appears is exported, what vanishes keeps its files and coverage and is told on every channel,
+    what is excluded is left alone."""
+
+    async def story(site: Site) -> None:
+        (world,) = site.worlds
+        site.write(FLEET)
+        unknown = await site.call("status", "--json")
+        assert (unknown.exit, unknown.document["fleets"][0]["listed"]) == (3, False)
+        first = await site.call("run", "--json", "--no-progress")
+        assert (first.exit, [job["job"] for job in first.document["jobs"]]) == (0, ["x-web-a", "x-web-b"])
+        assert first.document["fleets"][0]["jobs"] == ["x-web-a", "x-web-b"]
+        assert site.stored("x-web-a") == sorted(f"s {at}" for at in range(ROWS))
+
+        world.account.remove_store("default", "web-a")
+        world.account.add_store(logstore("web-c"))
+        second = await site.run()
+        assert (second.exit, sorted(by_name(second))) == (0, ["x-web-a", "x-web-b", "x-web-c"])
+        assert by_name(second)["x-web-c"].lines == ROWS
+        assert by_name(second)["x-web-b"].remote_tasks_created == 0
+        assert second.fleets[0].vanished == ("x-web-a",)
+
+        third = await site.call("run", "--no-progress")
+        assert "fleet.logstore_lost" in third.err
+        assert "x-web-a: logstore web-a of project default is no longer listed" in third.out
+        status = (await site.call("status", "--json")).document
+        told = {job["job"]: job["vanished_since"] for job in status["jobs"]}
+        assert told["x-web-a"] is not None
+        assert told["x-web-b"] is told["x-web-c"] is None
+        assert status["fleets"][0]["vanished"] == ["x-web-a"]
+        assert (await site.call("gaps")).exit == (await site.call("verify")).exit == 0
+
+        world.account.add_store(logstore("web-a"))
+        assert (await site.run()).fleets[0].vanished == ()
+        again = (await site.call("status", "--json")).document
+        assert {job["vanished_since"] for job in again["jobs"]} == {None}
+
+    play(story, [logstore("web-a"), logstore("web-b"), logstore("web-test"), logstore("api")])
+
+
+def test_what_is_missing_of_a_vanished_logstore_stays_a_gap(play: Callable[..., None]) -> None:
+    """Its window grew after it was last exported: the service's word that it is gone makes exit 5, and every
+    other job is exported all the same."""
+
+    async def story(site: Site) -> None:
+        site.write(FLEET.replace("2026-01-15", "2026-01-14T12:00:00Z #"))
+        assert (await site.run()).exit == 0
+        site.worlds[0].account.remove_store("default", "web-a")
+        site.write(FLEET)
+        report = await site.run()
+        jobs = by_name(report)
+        assert (report.exit, jobs["x-web-a"].exit, jobs["x-web-b"].exit) == (5, 5, 0)
+        (gap,) = jobs["x-web-a"].gaps
+        assert gap.window.start_s == START_MS // 1000 + 43_200
+        assert len(site.stored("x-web-a")) == ROWS // 2
+        assert len(site.stored("x-web-b")) == ROWS
+
+    play(story, [logstore("web-a"), logstore("web-b")])
+
+
+def test_a_project_that_cannot_be_listed_stops_its_jobs_alone(play: Callable[..., None]) -> None:
+    """Jobs that are known keep what they have and are not begun; the fleet itself is told, with exit 5."""
+
+    async def story(site: Site) -> None:
+        account = site.worlds[0].account
+        other = FLEET.replace("x-", "y-").replace('["web-*", "!web-test"]', '"*"\nproject = "shop"')
+        site.write((FLEET + other).replace("2026-01-15", "2026-01-14T12:00:00Z #"))
+        assert (await site.run()).exit == 0
+        project = next(project for project in account.projects() if project.name == "shop")
+        account.remove_store("shop", "till")
+        account.remove_project(project.uuid)
+        site.write(FLEET + other)
+        before = len(site.worlds[0].tasks.tasks())
+        report = await site.run()
+        jobs = by_name(report)
+        exits = {name: job.exit for name, job in jobs.items()}
+        assert exits == {"x-web-a": 0, "y-till": 5, "y-{logstore}": 5}
+        assert report.exit == 5
+        assert len(site.worlds[0].tasks.tasks()) == before + 1
+        error = jobs["y-{logstore}"].error
+        assert error is not None
+        assert error.service_code == "ProjectNotFound"
+        named = await site.run("x-web-a")
+        assert (named.exit, len(named.fleets)) == (0, 1)
+
+    play(story, [logstore("web-a"), logstore("till", project="shop")])
+
+
+def test_an_outage_of_the_list_is_no_refusal(play: Callable[..., None]) -> None:
+    """Nobody answers: exit 3, for another run may find everything in order; other services go on."""
+
+    async def story(site: Site) -> None:
+        second = FLEET.replace("x-", "y-") + 'service = "down"\n'
+        site.write(FLEET + second, "down")
+        await site.emulators[1].__aexit__(None, None, None)
+        report = await site.run()
+        assert {name: job.exit for name, job in by_name(report).items()} == {"x-web-a": 0, "y-{logstore}": 3}
+        assert report.exit == 3
+
+    play(story, [logstore("web-a")], [logstore("web-z")])
+
+
+def test_a_pattern_that_fits_nothing_is_no_success(play: Callable[..., None]) -> None:
+    """Nothing would be exported, night after night: exit 5 says so; `plan` refuses too, `check` asks
+    nobody."""
+
+    async def story(site: Site) -> None:
+        site.write(FLEET)
+        ended = await site.call("run", "--json", "--no-progress")
+        assert ended.exit == 5
+        assert "no logstore of project default" in ended.document["error"]["message"]
+        assert (await site.call("plan")).exit == 5
+        assert (await site.call("check")).exit == 0
+        site.write(FLEET.replace('"!web-test"', '"api", "db-*"'))
+        some = await site.run()
+        assert (some.exit, some.fleets[0].idle) == (0, ("web-*", "db-*"))
+
+    play(story, [logstore("api")])
+
+
+def test_a_match_that_cannot_be_a_job_is_told_and_the_others_run(play: Callable[..., None]) -> None:
+    """A name too long is exit 2 for that match; nothing of it is exported."""
+
+    async def story(site: Site) -> None:
+        site.write(FLEET)
+        report = await site.run()
+        long = "web-" + "y" * 80
+        assert {name: job.exit for name, job in by_name(report).items()} == {"x-web-a": 0, f"x-{long}": 2}
+        assert report.exit == 2
+        assert len(site.worlds[0].tasks.tasks()) == 1
+
+    play(story, [logstore("web-a"), logstore("web-" + "y" * 80)])
+
+
+def test_services_side_by_side(play: Callable[..., None]) -> None:
+    """Each job asks its own service; one that is not enabled runs only by its full name; `logstores` lists
+    all services."""
+
+    async def story(site: Site) -> None:
+        site.write(
+            f'[[jobs]]\nname = "here"\nlogstore = "web-a"\n{JOB}'
+            f'[[jobs]]\nname = "there"\nlogstore = "far"\nservice = "gz"\n{JOB}'
+            f'[[jobs]]\nname = "off"\nlogstore = "web-a"\nservice = "gz"\nenabled = false\n{JOB}',
+            "gz",
+        )
+        first = await site.call("run", "--json", "--no-progress")
+        assert (first.exit, [job["job"] for job in first.document["jobs"]]) == (0, ["here", "there"])
+        assert [len(world.tasks.tasks()) for world in site.worlds] == [1, 1]
+        assert (len(site.stored("here")), len(site.stored("there"))) == (ROWS, ROWS)
+        off = await site.run("off")
+        assert (off.exit, by_name(off)["off"].lines) == (0, ROWS)
+        assert [len(world.tasks.tasks()) for world in site.worlds] == [1, 2]
+        listed = (await site.call("logstores", "--json")).document["logstores"]
+        ends = [emulator.endpoint for emulator in site.emulators]
+        assert [(each["endpoint"], each["logstore"], each["retention_days"]) for each in listed] == [
+            (ends[0], "web-a", 3650),
+            (ends[1], "brief", 30),
+            (ends[1], "far", 3650),
+            (ends[1], "web-a", 3650),
+        ]
+        assert {each["index"] for each in listed} == {True}
+        shown = await site.call("logstores")
+        assert "30 days" in shown.out
+        refused = await site.call("logstores", "--project", "nowhere", "--json")
+        assert (refused.exit, refused.document["logstores"]) == (5, [])
+
+    play(story, [logstore("web-a")], [logstore("brief", days=30), logstore("far"), logstore("web-a")])
+
+
+# --- log streams
+
+STREAMS = f"""\
+[[jobs]]
+name = "web"
+logstore = "web-a"
+logstream = "*"
+{JOB}"""
+
+
+def source_of(site: Site, name: str = "web-a") -> RecordStore:
+    source = site.worlds[0].account.store("default", name).source
+    assert isinstance(source, RecordStore)
+    return source
+
+
+def test_streams_are_exported_one_by_one(play: Callable[..., None]) -> None:
+    """Each stream has its own files; one seen first on a later night is backfilled over the whole window, and
+    the others are left alone."""
+
+    async def story(site: Site) -> None:
+        site.write(STREAMS)
+        first = await site.call("run", "--json", "--no-progress")
+        (job,) = first.document["jobs"]
+        assert (first.exit, job["streams"]["listed"], job["files"]) == (0, ["a", "b/c"], 2)
+        slugs = {path.name.split("~")[1] for path in (site.folder / "archive").rglob("*.jsonl")}
+        assert slugs == {"a", "b_c"}
+        source_of(site).push(records("new", rows=24))
+        second = await site.run()
+        (job_again,) = second.jobs
+        assert (second.exit, job_again.remote_tasks_created, job_again.lines) == (0, 1, 2 * ROWS + 24)
+        assert len(site.stored("web")) == 2 * ROWS + 24
+        third = await site.run()
+        assert (third.jobs[0].remote_tasks_created, third.requests.get("query", 0)) == (0, 0)
+        assert (await site.call("verify")).exit == 0
+
+    play(story, [logstore("web-a", "a", "b/c")])
+
+
+def test_streams_that_are_not_all_there_is_are_told(play: Callable[..., None]) -> None:
+    """Rows of a stream that is not listed make a gap of all streams that no run mends; once it is listed, the
+    next run exports it and the gap is gone."""
+
+    async def story(site: Site) -> None:
+        site.write(STREAMS)
+        source = source_of(site)
+        hidden = source._streams.pop("b")
+        report = await site.run()
+        (gap,) = report.jobs[0].gaps
+        assert (report.exit, gap.logstream, gap.reason) == (7, "*", "streams fall short")
+        told = await site.call("gaps")
+        assert (told.exit, "than these together" in told.out or "streams fall short" in told.out) == (7, True)
+        assert (await site.run()).exit == 7
+        source._streams["b"] = hidden
+        healed = await site.run()
+        assert (healed.exit, healed.jobs[0].gaps, len(site.stored("web"))) == (0, (), 2 * ROWS)
+
+    play(story, [logstore("web-a", "a", "b")])
+
+
+def test_a_gap_of_all_streams_can_be_signed_off(play: Callable[..., None]) -> None:
+    """What bears no stream's name is a person's decision; the acceptance holds on later nights."""
+
+    async def story(site: Site) -> None:
+        site.write(STREAMS)
+        source_of(site)._streams.pop("b")
+        report = await site.run()
+        (gap,) = report.jobs[0].gaps
+        assert (await site.call(*shlex.split(gap.mend)[1:])).exit == 0
+        assert (await site.run()).exit == 0
+
+    play(story, [logstore("web-a", "a", "b")])
+
+
+def test_a_stream_that_vanished_keeps_its_coverage(play: Callable[..., None]) -> None:
+    """Nothing is asked for in its name any more, its files stay and are verified, and every report tells."""
+
+    async def story(site: Site) -> None:
+        job = STREAMS.replace('"*"', '["a", "b*"]')
+        site.write(job.replace("2026-01-15", "2026-01-14T12:00:00Z #"))
+        assert (await site.run()).exit == 0
+        source = source_of(site)
+        source._records = [record for record in source._records if record.stream != "b"]
+        source._streams.pop("b")
+        site.write(job)
+        ended = await site.call("run", "--json", "--no-progress")
+        (told,) = ended.document["jobs"]
+        assert (ended.exit, told["streams"]["vanished"], told["streams"]["unmatched"]) == (0, ["b"], [])
+        assert "streams.stream_lost" in ended.err
+        asked = [task.request.logstream for task in site.worlds[0].tasks.tasks()]
+        assert sorted(str(stream) for stream in asked) == ["a", "a", "b"]
+        assert len(site.stored("web")) == ROWS + ROWS // 2
+        assert "no longer listed b" in (await site.call("status")).out
+        next(path for path in (site.folder / "archive").rglob("*~b~*.jsonl")).unlink()
+        assert (await site.call("verify")).exit == 4
+
+    play(story, [logstore("web-a", "a", "b")])
+
+
+@pytest.mark.parametrize("stream", ['"q*"', '["a", "gone"]'])
+def test_nothing_is_asked_for_in_the_name_of_a_stream_that_is_not_there(
+    stream: str, play: Callable[..., None]
+) -> None:
+    """A pattern that fits nothing, or a name that never was, stops the job with exit 5."""
+
+    async def story(site: Site) -> None:
+        site.write(STREAMS.replace('"*"', stream))
+        report = await site.run()
+        assert (report.exit, len(site.worlds[0].tasks.tasks())) == (5, 0)
+        assert "no log stream" in str(report.jobs[0].error)
+
+    play(story, [logstore("web-a", "a")])
+
+
+def test_other_patterns_are_another_job(play: Callable[..., None]) -> None:
+    """The manifest holds what the streams of the old patterns were proven to be: a change is refused."""
+
+    async def story(site: Site) -> None:
+        site.write(STREAMS)
+        assert (await site.run()).exit == 0
+        site.write(STREAMS.replace('"*"', '["*", "!b"]'))
+        changed = await site.run()
+        assert changed.exit == 2
+        assert changed.jobs[0].error is not None
+        assert "logstream: '*' in the manifest" in changed.jobs[0].error.message
+
+    play(story, [logstore("web-a", "a", "b")])
+
+
+def test_a_fleet_whose_jobs_export_streams(play: Callable[..., None]) -> None:
+    """Both kinds of patterns in one table: each logstore is a job, each of its streams is proven."""
+
+    async def story(site: Site) -> None:
+        site.write(FLEET + 'logstream = "*"\n')
+        report = await site.run()
+        assert (report.exit, [job.lines for job in report.jobs]) == (0, [2 * ROWS, ROWS])
+        assert [job.streams.listed for job in report.jobs if job.streams] == [("a", "b"), ("c",)]
+
+    play(story, [logstore("web-a", "a", "b"), logstore("web-b", "c")])
