@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from orchestrator.core.events import Event
 from orchestrator.core.job import Job
-from orchestrator.core.model import Slice, SliceState
+from orchestrator.core.model import Receipt, Slice, SliceState
 from orchestrator.core.window import Window
-from orchestrator.dataplane.inorder import StoredFile
+from orchestrator.dataplane.sniff import Shape
+from orchestrator.dataplane.stored import Source
 from orchestrator.engine.audit import all_slices, covered_of
 from orchestrator.ports.store import ManifestReader
 
@@ -32,7 +33,7 @@ class Stored:
     divided: their rows lie between each other's."""
 
     window: Window
-    files: tuple[StoredFile, ...]
+    files: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Hole:
 
     window: Window
     reason: str
-    files: tuple[StoredFile, ...] = ()
+    files: tuple[Source, ...] = ()
 
 
 class Unrolling:
@@ -53,7 +54,7 @@ class Unrolling:
     def __init__(self, job: Job, manifest: ManifestReader, *, holes_too: bool) -> None:
         self._job = job
         self._manifest = manifest
-        self._holes_too = holes_too
+        self.holes_too = holes_too
         self._woken = asyncio.Event()
         self._failed: dict[str, Hole] = {}
         self._left: tuple[Hole, ...] | None = None
@@ -100,9 +101,10 @@ class Unrolling:
             next_s = min((part.start_s for part in covered if part.start_s > at_s), default=window.end_s)
             hole = self._hole(at_s, min(next_s, window.end_s))
             if hole is not None:
-                yield Hole(hole.window, hole.reason, await self._short_files(hole.window))
-                if not self._holes_too:
+                if not self.holes_too:
+                    yield hole
                     return
+                yield Hole(hole.window, hole.reason, await self._short_files(hole.window))
                 at_s = hole.window.end_s
             elif known_over:
                 return
@@ -136,15 +138,28 @@ class Unrolling:
         window = Window(group[0].window.start_s, max(member.window.end_s for member in group))
         return Stored(window, self._files(group))
 
-    async def _short_files(self, window: Window) -> tuple[StoredFile, ...]:
+    async def _short_files(self, window: Window) -> tuple[Source, ...]:
         """What there is of a window that is not covered: the fullest file of a slice that stayed short, and
         parts of a second whose siblings failed."""
         states = (SliceState.DONE, SliceState.FAILED)
         found = [slice_ async for slice_ in all_slices(self._manifest, self._job.name, states, window)]
         return self._files([slice_ for slice_ in found if _has_rows(slice_) and slice_.published_path])
 
-    def _files(self, slices: Iterable[Slice]) -> tuple[StoredFile, ...]:
-        return tuple(StoredFile(slice_.path, self._job.time_field) for slice_ in slices)
+    def _files(self, slices: Iterable[Slice]) -> tuple[Source, ...]:
+        return tuple(_source(slice_, slice_.receipt) for slice_ in slices if slice_.receipt is not None)
+
+
+def _source(slice_: Slice, receipt: Receipt) -> Source:
+    return Source(
+        slice=slice_.id,
+        path=slice_.published_path or slice_.path,
+        size_bytes=receipt.stored_bytes,
+        sha256=receipt.stored_sha256,
+        rows=receipt.stored_rows,
+        shape=Shape(receipt.form.partition("+")[0]),
+        window=slice_.window,
+        keep=(slice_.window,),
+    )
 
 
 def _has_rows(slice_: Slice) -> bool:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.core.window import Window
-from orchestrator.dataplane.inorder import Region, StoredFile, in_order
+from orchestrator.dataplane.inorder import Region, in_order
 from orchestrator.dataplane.outgoing import Outgoing, RowWriter
 from orchestrator.dataplane.rows import split_rows
+from orchestrator.dataplane.spill import Spill
+from orchestrator.dataplane.stored import Source
 from orchestrator.dataplane.survey import count_rows
-from orchestrator.errors import StorageError
 
 __all__ = ["RowSink", "Written", "write_out"]
 
@@ -51,16 +51,18 @@ async def write_out(
     unrolling: Unrolling,
     window: Window,
     sink: RowSink,
+    spill: Spill,
     *,
     form: Outgoing,
+    time_field: str = "auto",
     limit: int = 0,
     told: Callable[[Hole], None] = lambda _: None,
 ) -> Written:
     """Every row of ``window`` to ``sink``, in time order, as it becomes readable; at most ``limit`` when that
-    is not 0. ``told`` hears of each hole where it falls. Memory is that of a block or two. Raises
-    StorageError, DiskFull, BrokenBody, UsageError."""
+    is not 0. ``told`` hears of each hole where it falls; ``spill`` is for rows that are not in order. Memory
+    is that of a block or two. Raises StorageError, DiskFull, IntegrityError, UsageError."""
     written = Written(window.start_s)
-    writer = RowWriter(form)
+    rows = _Rows(RowWriter(form), sink, spill, time_field, limit, written)
     loop = asyncio.get_running_loop()
     pool = ThreadPoolExecutor(1, "rows")
     try:
@@ -69,9 +71,10 @@ async def write_out(
                 if isinstance(piece, Hole):
                     written.holes.append(replace(piece, files=()))
                     told(piece)
+                    if not unrolling.holes_too:
+                        return written
                 if piece.files:
-                    step = partial(_write, piece.files, writer, sink, written, limit)
-                    await loop.run_in_executor(pool, step)
+                    await loop.run_in_executor(pool, rows.write, piece.files)
                 if written.refused or written.enough:
                     return written
                 written.until_s = piece.window.end_s
@@ -80,24 +83,31 @@ async def write_out(
     return written
 
 
-def _write(
-    files: Sequence[StoredFile], writer: RowWriter, sink: RowSink, written: Written, limit: int
-) -> None:
-    try:
-        for region in in_order(files):
-            kept, count = _cut(region, limit - written.rows) if limit else (region, _count(region))
-            spelled = writer.spelled(kept)
-            if not sink.write(spelled):
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is the same for every piece."""
+
+    writer: RowWriter
+    sink: RowSink
+    spill: Spill
+    time_field: str
+    limit: int
+    written: Written
+
+    def write(self, files: Sequence[Source]) -> None:
+        """The rows of one piece; on a thread of its own."""
+        written = self.written
+        for region in in_order(files, self.spill, self.time_field):
+            kept, count = _cut(region, self.limit - written.rows) if self.limit else (region, _count(region))
+            spelled = self.writer.spelled(kept)
+            if not self.sink.write(spelled):
                 written.refused = True
                 return
             written.rows += count
             written.size_bytes += len(spelled)
-            if limit and written.rows >= limit:
+            if self.limit and written.rows >= self.limit:
                 written.enough = True
                 return
-    except OSError as error:
-        where = ", ".join(file.path for file in files)
-        raise StorageError(f"{where} cannot be read: {error.strerror or error}") from error
 
 
 def _count(region: Region) -> int:

@@ -31,6 +31,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.core.window import iso_utc
 from orchestrator.dashboard.progress import Progress
 from orchestrator.dataplane.outgoing import Outgoing, RowWriter
+from orchestrator.dataplane.spill import Spill
 from orchestrator.engine.context import StopSignal
 from orchestrator.errors import ExitCode, Interrupted, UsageError
 from orchestrator.settings import environment
@@ -111,7 +112,10 @@ def _few(stage: Stage, ready: Pull, how: How, sink: Rows) -> int:
             found = await first_rows(ready, outside, how.limit)
             sink.begin()
             rows = RowWriter(how.form).spelled(found.region)
-            await asyncio.get_running_loop().run_in_executor(None, sink.write, rows)
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, sink.write, rows)
+            finally:
+                sink.stop()  # a thread that waits for its reader would keep the process
             sink.finish()
             code = ExitCode.INCOMPLETE if found.cut_short else ExitCode.COMPLETE
             log = structlog.get_logger()
@@ -166,7 +170,9 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
             unrolling,
             pull.window,
             sink,
+            Spill(str(pull.folder), pull.job_file.limits.disk_reserve_bytes),
             form=how.form,
+            time_field=pull.job.time_field,
             limit=how.limit,
             told=lambda hole: _say_hole(hole, goes_on=how.allow_gaps),
         )
