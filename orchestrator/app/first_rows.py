@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.app.pull import Pull
     from orchestrator.app.wiring import Outside
 
-__all__ = ["MOST", "FirstRows", "first_rows"]
+__all__ = ["MOST", "FirstRows", "first_rows", "found_in"]
 
 MOST = 1_000
 """As many records as one query gives (bls-api.md 6)."""
@@ -35,7 +34,7 @@ class FirstRows:
     """What was found, earliest first. ``cut_short`` says why rows may be missing, "" when none is."""
 
     rows: tuple[_Fields, ...]
-    requests: dict[str, int]
+    requests: dict[str, int] = field(default_factory=dict)
     cut_short: str = ""
 
     @property
@@ -52,7 +51,7 @@ async def first_rows(pull: Pull, outside: Outside, limit: int) -> FirstRows:
         client = context.counts
         assert isinstance(client, BlsClient)  # noqa: S101  wiring makes no other
         try:
-            rows, cut_short = await _asked(client, pull.job, pull.window, limit)
+            found = await found_in(client, pull.job, pull.window, limit)
         except (Refused, Throttled) as refused:
             if refused.status in (401, 403, 404) or refused.status >= 429:
                 raise
@@ -64,10 +63,11 @@ async def first_rows(pull: Pull, outside: Outside, limit: int) -> FirstRows:
                 hint="a query needs an index on the logstore; without --limit, or with more than "
                 f"{MOST:,} rows, remote tasks bring them, which need none",
             ) from None
-        return FirstRows(tuple(rows), dict(house.room.requests()), cut_short)
+        return replace(found, requests=dict(house.room.requests()))
 
 
-async def _asked(client: BlsClient, job: Job, window: Window, limit: int) -> tuple[list[_Fields], str]:
+async def found_in(client: BlsClient, job: Job, window: Window, limit: int) -> FirstRows:
+    """The first ``limit`` rows of ``window``, page by page. Raises what a query raises."""
     found: list[_Fields] = []
     marker, page_rows, cut_short = "", limit, ""
     for _ in range(MOST_PAGES):
@@ -83,14 +83,14 @@ async def _asked(client: BlsClient, job: Job, window: Window, limit: int) -> tup
         found += page.rows
         cut_short = page.cut_short
         if len(found) >= limit:
-            return list(islice(_dated_inside(found, window), limit)), ""
+            return FirstRows(_dated_inside(found, window)[:limit])
         if not page.next_marker or page.next_marker == marker or not page.rows:
             break
         marker = page.next_marker
-    return list(_dated_inside(found, window)), cut_short
+    return FirstRows(_dated_inside(found, window), cut_short=cut_short)
 
 
-def _dated_inside(rows: list[_Fields], window: Window) -> list[_Fields]:
+def _dated_inside(rows: list[_Fields], window: Window) -> tuple[_Fields, ...]:
     """Rows of the window by time; one without a readable time stays behind the row before it."""
     dated: list[tuple[int, _Fields]] = []
     last_ms = window.start_s * 1000
@@ -100,4 +100,4 @@ def _dated_inside(rows: list[_Fields], window: Window) -> list[_Fields]:
         if window.start_s * 1000 <= last_ms < window.end_s * 1000:
             dated.append((last_ms, row))
     dated.sort(key=lambda pair: pair[0])
-    return [row for _, row in dated]
+    return tuple(row for _, row in dated)

@@ -67,6 +67,7 @@ CALLS: dict[str, Use] = {
     "delete": lambda c: c.delete(UUID),
     "count": lambda c: c.count(IDENTITY, "", WINDOW),
     "histogram": lambda c: c.histogram(IDENTITY, "", WINDOW),
+    "rows": lambda c: c.rows(IDENTITY, "", WINDOW, limit=10),
     "describe logstore": lambda c: c.describe_logstore("shop", "web"),
     "list logstores": lambda c: c.list_logstores("shop"),
     "list streams": lambda c: c.list_logstreams("shop", "web"),
@@ -109,6 +110,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "count": {
         "resultSet": {"queryType": "sql", "columns": ["c"], "rows": [[7]], "isTruncated": False},
         "datasetScanInfo": {"isTruncated": False, "statistics": {"scanCount": 7}},
+    },
+    "rows": {
+        "resultSet": {"columns": ["@timestamp", "@raw"], "rows": [[1768348800000, "x"]], "tags": [{"a": 1}]},
+        "datasetScanInfo": {"isTruncated": False},
+        "nextMarker": "m",
     },
     "histogram": {
         "searchInfo": {"hits": 3, "isTruncated": False},
