@@ -18,8 +18,9 @@ S = SliceState
 
 def resumed(slice_: Slice, event: ev.Resumed, now: float, rules: Rules) -> ev.Step:
     """What an earlier run left, and the first thing to do about it. An uncertain create is looked for, never
-    repeated."""
+    repeated. The budget is the new run's: what a death cost is not the slice's fault."""
     task = task_of(slice_)
+    slice_ = replace(slice_, attempt=min(slice_.attempt, 1), throttled=0, expiries=0)
     match slice_.state:
         case S.SUBMITTING:
             # Killed between intent and answer: it was sent, if at all, within SEND_WITHIN_S of the intent.

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -142,13 +143,17 @@ def _kept_bytes(sidecar: Path) -> int:
 
 
 def debts(deliveries: Deliveries, deaths: Iterable[Debt]) -> list[str]:
-    """Bytes that were fetched again although they were verified and kept (P2)."""
+    """Bytes that were fetched again although they were verified and kept (P2). Each life may fetch what was
+    not safe when it began; what was safe once stays safe."""
     found = []
-    for death in deaths:
+    safest: Counter[str] = Counter()
+    for death, following in pairwise([*deaths, Debt(served=deliveries.served)]):
         for key, safe in death.safe.items():
-            again = deliveries.served[key] - death.served[key]
+            safest[key] = max(safest[key], safe)
+        for key, safe in safest.items():
+            again = following.served[key] - death.served[key]
             size = deliveries.sizes.get(key, 0)
-            if again > max(0, size - safe):
+            if again > max(0, size - safe) and key not in deliveries.useless:
                 found.append(f"{again} bytes of {key} came after {safe} of {size} were safe")
     return found
 

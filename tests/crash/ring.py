@@ -228,7 +228,7 @@ class Ring(Episode):
         room = replace(
             room,
             manifest=_Told(room.manifest, self),
-            data_plane=KeyedPlane(InlineDataPlane(files, boundary=self)),
+            data_plane=KeyedPlane(InlineDataPlane(files, boundary=self), self.deliveries),
             observer=_Tale(notes, self.met),
         )
         if self._chapter.stop_at_s is not None:

@@ -281,17 +281,23 @@ class Deliveries:
 
     served: Counter[str] = field(default_factory=Counter)
     sizes: dict[str, int] = field(default_factory=dict)
+    useless: set[str] = field(default_factory=set)
+    """Of these files nothing was kept, so there is nothing to keep a receipt for until it is committed."""
 
 
 class KeyedPlane:
     """A DataPlane that lets ``ScriptedFiles`` know for which attempt a file is opened."""
 
-    def __init__(self, behind: DataPlane) -> None:
+    def __init__(self, behind: DataPlane, deliveries: Deliveries) -> None:
         self._behind = behind
+        self._deliveries = deliveries
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
         _KEY.set(ticket.attempt_key)
-        return await self._behind.transfer(ticket)
+        outcome = await self._behind.transfer(ticket)
+        if isinstance(outcome, Receipt) and not outcome.staged_path:
+            self._deliveries.useless.add(ticket.attempt_key)
+        return outcome
 
     async def close(self) -> None:
         await self._behind.close()
