@@ -226,7 +226,7 @@ def interrupted(desk: Program, child: subprocess.Popen[str]) -> Ended:
 
 def test_ctrl_c_drains_and_a_file_appears_only_complete(desk: Program) -> None:
     """SIGINT ends a pull with 130 and no file; the same line then completes it."""
-    desk.emulated.behave(run_base_s=1.0)
+    desk.emulated.behave(run_base_s=0.7)
     line = (*WINDOW, "--slice-lines", "2000", "-o", "rows.jsonl", "--json")
     first = interrupted(desk, pull(desk, *line))
     assert first.exit == 130, first.err
@@ -241,6 +241,19 @@ def test_ctrl_c_drains_and_a_file_appears_only_complete(desk: Program) -> None:
     assert second.document["settled_to"] == DAY[1]
     (desk.folder / "rows.jsonl").unlink()
     nothing_leaks(desk, first, second)
+
+
+def test_a_reader_that_stands_still_holds_nothing_up(desk: Program) -> None:
+    """SIGINT ends a pull whose reader takes no more rows; nobody has to read on for it."""
+    desk.emulated.behave(run_base_s=0.05)
+    child = pull(desk, *WINDOW, "--slice-lines", "4000", "--no-progress")
+    until(lambda: slices(desk) and {state for state, _ in slices(desk)} == {"done"})
+    assert child.poll() is None  # all is stored, and waits to be read
+    child.send_signal(signal.SIGINT)
+    assert child.wait(PATIENCE_S) == 130
+    ended = desk.end(child)
+    assert "Traceback" not in ended.err
+    assert 0 < len(ended.out.encode()) < 200_000  # what fits a pipe
 
 
 def test_a_part_that_cannot_be_had_ends_the_rows(desk: Program) -> None:
