@@ -39,11 +39,12 @@ async def streams_listed(
     is stopped, and one of which nothing fits, or which names a stream that never was: in the name of a stream
     that is not there nothing must be asked for (bls-api.md 10.26)."""
     jobs = [job for job in resolved.job_file.jobs if job.stream_patterns and job.name not in resolved.stopped]
-    answers = await asyncio.gather(*(_list(job, metas[job.service]) for job in jobs))
+    remembered = [await _known(job, manifest) for job in jobs]
+    asked = zip(jobs, remembered, strict=True)
+    answers = await asyncio.gather(*(_list(job, metas[job.service], known) for job, known in asked))
     found: dict[str, Streams] = {}
     stopped: dict[str, OrchestratorError] = {}
-    for job, answer in zip(jobs, answers, strict=True):
-        known = await _known(job, manifest)
+    for job, known, answer in zip(jobs, remembered, answers, strict=True):
         if isinstance(answer, OrchestratorError):
             found[job.name] = find_streams(job, None, known)
             stopped[job.name] = answer
@@ -51,13 +52,18 @@ async def streams_listed(
         found[job.name] = find_streams(job, answer, known)
         if not found[job.name].listed or found[job.name].absent:
             stopped[job.name] = _not_there(job, found[job.name])
-    remembered = await streams_remembered(resolved, manifest)
-    return _filled(remembered, found, stopped)
+    return _filled(await streams_remembered(resolved, manifest), found, stopped)
 
 
-async def _list(job: Job, meta: MetaApi) -> tuple[str, ...] | OrchestratorError:
+async def _list(job: Job, meta: MetaApi, known: Mapping[str, bool]) -> frozenset[str] | OrchestratorError:
+    """Asked twice when a stream is missed: a list may lose items at the borders of its pages, and what is
+    taken for vanished is not exported."""
+    place = (job.identity.project, job.identity.logstore)
     try:
-        return await meta.list_logstreams(job.identity.project, job.identity.logstore)
+        listed = frozenset(await meta.list_logstreams(*place))
+        if any(there and name not in listed for name, there in known.items()):
+            listed |= frozenset(await meta.list_logstreams(*place))
+        return listed
     except OrchestratorError as error:
         return error
 

@@ -91,6 +91,9 @@ async def add_up(context: JobContext, room: Room) -> None:
     try:
         for piece in subtract(stored, await room.manifest.coverage(job.name)):
             await tally.weigh(piece)
+        if tally.short and await _streams_appeared(context):
+            room.observer.noted("streams.appeared_meanwhile", job=job.name)
+            tally.short.clear()  # the next run exports them, and compares anew
     except StorageError:
         raise
     except OrchestratorError as error:
@@ -113,6 +116,12 @@ async def add_up(context: JobContext, room: Room) -> None:
     )
     if changes:
         await room.manifest.commit(changes)
+
+
+async def _streams_appeared(context: JobContext) -> bool:
+    identity, known = context.job.identity, context.job.streams
+    listed = await context.meta.list_logstreams(identity.project, identity.logstore)
+    return any(name and name not in known for name in listed)
 
 
 async def _superseded(tally: _Tally) -> list[Slice]:
