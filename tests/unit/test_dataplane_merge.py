@@ -159,9 +159,12 @@ def test_rows_of_a_file_in_order_are_passed_on_as_they_stand(
     assert [json.loads(line)["n"] for line in found.splitlines()] == list(range(2000))
 
 
-def test_a_large_file_in_reverse_is_sorted_through_disk(tmp_path: Path) -> None:
-    """More rows than are sorted at a time, the latest first."""
-    rows = [Row(START_MS + 3_599_999 - n // 3, n, "y" * 100) for n in range(130_000)]
+def test_a_large_file_in_reverse_is_sorted_through_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many times more rows than are sorted at once, the latest first."""
+    monkeypatch.setattr(spill, "CHUNK_ROWS", 300)
+    rows = [Row(START_MS + 3_599_999 - n // 3, n, "y" * 100) for n in range(20_000)]
     source = lines(tmp_path / "desc", rows)
     merge = Merge(iter([source]), as_lines(), spill_ := Spill(str(tmp_path)))
     found = b"".join(merge.pieces())
@@ -353,8 +356,8 @@ def test_a_table_has_a_bound(tmp_path: Path) -> None:
 
 def test_what_waits_on_disk_leaves_the_reserve_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sorting never takes the last of the disk."""
-    monkeypatch.setattr(spill, "_LOOK_AT_DISK_BYTES", 1 << 20)
-    rows = [Row(START_MS + 3_000_000 - n, n, "y" * 100) for n in range(70_000)]
+    monkeypatch.setattr(spill, "_LOOK_AT_DISK_BYTES", 1 << 16)
+    rows = [Row(START_MS + 3_000_000 - n, n, "y" * 100) for n in range(5_000)]
     narrow = Spill(str(tmp_path), reserve_bytes=1000, free=lambda _: 999)
     with pytest.raises(DiskFull, match="less than 1000 bytes"):
         list(Merge(iter([lines(tmp_path / "a", rows)]), as_lines(), narrow).pieces())
