@@ -117,6 +117,9 @@ def test_news_are_kept_once() -> None:
         assert [job.gone_streams for job in remembered.job_file.jobs] == [("a",), ("a",)]
         assert await vanished_since(remembered.job_file.jobs[1], manifest) == still.now()
         assert still.said.count("fleet.logstore_lost") == 3
+        meta.stores = [("web-a", "web-b")]
+        await note_news(await looked_up(job_file, meta, manifest), manifest, still, still)
+        assert await vanished_since(remembered.job_file.jobs[1], manifest) is None
 
     told(story)
 

@@ -118,6 +118,7 @@ def test_streams_that_add_up_are_covered_together() -> None:
         job, at_s = job_of(), DAY.start_s
         await cover(job, manifest)
         assert await gaps_after(job, manifest) == [("*", "not compared yet", True)]
+        assert await covered_of(job, manifest) == ()
         service = Service({"": {at_s: 5}, "a": {at_s: 2}, "b": {at_s: 3}})
         await compare(job, manifest, service)
         assert (await gaps_after(job, manifest), await covered_of(job, manifest)) == ([], (DAY,))
@@ -216,6 +217,19 @@ def test_every_stream_has_its_own_gaps() -> None:
         await manifest.commit(Changes(covered=(Covered(job.name, "a", DAY),), jobs=(job,)))
         assert await gaps_after(job, manifest) == [("b", "not exported yet", True)]
         assert await covered_of(job, manifest) == ()
+        failed = Slice(
+            id=slice_id(job, "a", DAY),
+            job=job.name,
+            logstream="a",
+            window=DAY,
+            state=SliceState.FAILED,
+            reason="throttled",
+        )
+        await manifest.commit(Changes(slices=(failed,), uncovered=(Covered(job.name, "a", DAY),)))
+        assert await gaps_after(job, manifest) == [
+            ("a", "throttled", True),
+            ("b", "not exported yet", True),
+        ]
         unknown = replace(job, streams=())
         assert await gaps_after(unknown, manifest) == [("*", "not exported yet", True)]
 
