@@ -306,7 +306,7 @@ KEYS: tuple[Key, ...] = (
         "jobs",
         "logstream",
         Kind.NAMES,
-        'Log stream, or a list with globs; "" means all.',
+        'Log stream; a list with globs: each that is listed, proven one by one; "": all together.',
         default="",
         form=Form(r".{0,256}", "at most 256 characters"),
     ),
