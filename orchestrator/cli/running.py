@@ -7,11 +7,9 @@ true stands in the manifest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +19,9 @@ from orchestrator.app.library import drained_when_cancelled, running
 from orchestrator.app.mending import redo_exit, to_redo
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
-from orchestrator.cli import results, signals, values
+from orchestrator.cli import results, values
 from orchestrator.cli.checking import asked_for, chosen, jobs_words
-from orchestrator.cli.document import fault_value
+from orchestrator.cli.draining import signals_obeyed
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.fleets import fleet_json
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
@@ -33,7 +31,7 @@ from orchestrator.core.report import Report
 from orchestrator.core.window import intersect, seconds
 from orchestrator.dashboard.progress import Held, Progress
 from orchestrator.engine.context import StopSignal
-from orchestrator.errors import ExitCode, Interrupted, UsageError
+from orchestrator.errors import Interrupted, UsageError
 
 __all__ = ["redo", "run"]
 
@@ -105,7 +103,7 @@ async def _run(
     with logged(stage) as bare:
         stop = StopSignal()
         outside = replace(bare, stop=stop)
-        with _signals_obeyed(stage, stop) as waiting_for_lock:
+        with signals_obeyed(stage, stop) as waiting_for_lock:
             try:
                 async with running(job_file, outside, wait_s=stage.asked.wait_s) as house:
                     waiting_for_lock.clear()
@@ -170,40 +168,3 @@ async def _held(job_file: JobFile, house: House) -> Held:
         missing_s += seconds(status.missing)
         in_slices_s += seconds(intersect(status.missing, await manifest.unfinished(job.name, job.window)))
     return Held(slices, lines, missing_s, in_slices_s)
-
-
-@contextlib.contextmanager
-def _signals_obeyed(stage: Stage, stop: StopSignal) -> Iterator[set[str]]:
-    """First signal: drain, or stop waiting for the lock while the set yielded is not empty. Second: end at
-    once."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    waiting = {"lock"}
-
-    def drain(name: str) -> None:
-        stop.set(name)
-        stop.interrupted = True
-        structlog.get_logger().warning("run.draining", signal=name, again="stops at once")
-        if waiting and task is not None:
-            task.cancel()
-
-    with signals.obeyed(
-        drain=lambda name: loop.call_soon_threadsafe(drain, name),
-        at_once=lambda: signals.at_once(lambda: _last_words(stage)),
-    ):
-        yield waiting
-
-
-def _last_words(stage: Stage) -> None:
-    """Nothing is tidied up: the next run does that. Only the streams are left in order."""
-    complain(stage.redaction, "stopped at once by a second signal", "run again: what was committed is kept")
-    if stage.document is not None and not stage.document.ended:
-        stage.document.end(
-            ExitCode.INTERRUPTED,
-            error=fault_value("interrupted", "stopped at once by a second signal", "run again", ""),
-        )
-        if stage.report is not None:
-            stage.report.finish()
-    if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h")  # the live view had hidden the cursor
-    sys.stderr.flush()
-    sys.stdout.flush()
