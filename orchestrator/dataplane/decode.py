@@ -52,24 +52,24 @@ def read_blocks(path: str, size_bytes: int = STEP_BYTES) -> Iterator[bytes]:
 
 
 def decoded(
-    path: str, layers: list[Packing] | None = None, *, read_bytes: int = STEP_BYTES
+    path: str, layers: list[Packing] | None = None, *, step_bytes: int = STEP_BYTES
 ) -> Iterator[bytes | None]:
-    """The plain bytes of a file in blocks of at most ``STEP_BYTES``; None after each member of a zip.
+    """The plain bytes of a file in blocks of at most ``step_bytes`` (of zstd at least a block of its own, 128
+    KiB); None after each member of a zip.
 
-    ``read_bytes`` are read at a time, so that the blocks of a plain file are no longer than that. Compression
-    is sniffed, also below another one (a gzip file served with Content-Encoding gzip); ``layers`` receives
-    what was found, outermost first. Raises BrokenBody when a stream is damaged or ends early.
+    Compression is sniffed, also below another one (a gzip file served with Content-Encoding gzip); ``layers``
+    receives what was found, outermost first. Raises BrokenBody when a stream is damaged or ends early.
     """
     found: list[Packing] = [] if layers is None else layers
     with open(path, "rb") as file:
         head = file.read(4)
     if packing_of(head) is not Packing.ZIP:
-        yield from _peeled(read_blocks(path, read_bytes), found)
+        yield from _peeled(read_blocks(path, step_bytes), found, step_bytes)
         return
     found.append(Packing.ZIP)
     try:
-        for member in _zip_members(path):
-            yield from _peeled(member, [])
+        for member in _zip_members(path, step_bytes):
+            yield from _peeled(member, [], step_bytes)
             yield None
     except _ZIP_FAULTS as error:
         raise BrokenBody(f"damaged zip archive: {error}") from error
@@ -79,7 +79,7 @@ def decoded(
         raise
 
 
-def _peeled(blocks: Iterator[bytes], layers: list[Packing]) -> Iterator[bytes]:
+def _peeled(blocks: Iterator[bytes], layers: list[Packing], step_bytes: int) -> Iterator[bytes]:
     """Takes compression off until plain bytes come out."""
     while True:
         head = b""
@@ -94,7 +94,8 @@ def _peeled(blocks: Iterator[bytes], layers: list[Packing]) -> Iterator[bytes]:
         if len(layers) == _MAX_LAYERS:
             raise BrokenBody(f"compressed more than {_MAX_LAYERS} times over")
         layers.append(packing)
-        blocks = _gunzipped(blocks) if packing is Packing.GZIP else _unzstd(blocks)
+        opened = _gunzipped if packing is Packing.GZIP else _unzstd
+        blocks = opened(blocks, step_bytes)
     yield from blocks
 
 
@@ -104,7 +105,7 @@ def _chained(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _gunzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _gunzipped(blocks: Iterable[bytes], step_bytes: int) -> Iterator[bytes]:
     """All members of a gzip stream; zero padding between and after members is skipped, as gzip itself
     does."""
     member = zlib.decompressobj(wbits=31)
@@ -118,10 +119,10 @@ def _gunzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
                     break
                 member, between = zlib.decompressobj(wbits=31), False
             try:
-                plain = member.decompress(rest, STEP_BYTES)
+                plain = member.decompress(rest, step_bytes)
             except zlib.error as error:
                 raise BrokenBody(f"damaged gzip stream: {error}") from error
-            rest, full = member.unconsumed_tail, len(plain) == STEP_BYTES
+            rest, full = member.unconsumed_tail, len(plain) == step_bytes
             if member.eof:
                 rest, full, between = member.unused_data, False, True
             if plain:
@@ -168,7 +169,7 @@ class _Pull:
             count -= len(self.take(min(count, STEP_BYTES)))
 
 
-def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _unzstd(blocks: Iterable[bytes], step_bytes: int) -> Iterator[bytes]:
     """All frames of a zstd stream. The block structure (RFC 8878, 3.1.1) is walked here, because the library
     neither bounds how far one call expands nor says whether the last frame was whole."""
     stream = _Pull(blocks)
@@ -182,12 +183,14 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
         if number != _ZSTD_FRAME:
             raise BrokenBody("something that is no zstd frame follows one")
         try:
-            yield from _zstd_frame(stream, magic, context.decompressobj().decompress)
+            yield from _zstd_frame(stream, magic, context.decompressobj().decompress, step_bytes)
         except zstandard.ZstdError as error:
             raise BrokenBody(f"damaged zstd stream: {error}") from error
 
 
-def _zstd_frame(stream: _Pull, magic: bytes, decompress: Callable[[bytes], bytes]) -> Iterator[bytes]:
+def _zstd_frame(
+    stream: _Pull, magic: bytes, decompress: Callable[[bytes], bytes], step_bytes: int
+) -> Iterator[bytes]:
     descriptor = stream.take(1)
     flags = descriptor[0]
     single, checksum = flags >> 5 & 1, flags >> 2 & 1
@@ -204,7 +207,7 @@ def _zstd_frame(stream: _Pull, magic: bytes, decompress: Callable[[bytes], bytes
         waiting += 1
         if last and checksum:
             pending.append(stream.take(4))
-        if last or waiting * _ZSTD_BLOCK_BYTES >= STEP_BYTES:
+        if last or waiting * _ZSTD_BLOCK_BYTES >= step_bytes:
             plain = decompress(b"".join(pending))
             pending, waiting = [], 0
             if plain:
@@ -220,7 +223,7 @@ class _SmallReads(io.FileIO):
         return super().read(-1 if size is None else size) or b""
 
 
-def _zip_members(path: str) -> Iterator[Iterator[bytes]]:
+def _zip_members(path: str, step_bytes: int) -> Iterator[Iterator[bytes]]:
     """The members in archive order, folders left out. Each must be read to its end before the next."""
     with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -229,4 +232,4 @@ def _zip_members(path: str) -> Iterator[Iterator[bytes]]:
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise BrokenBody(f"zip compression method {entry.compress_type} is not supported")
             with archive.open(entry) as member:
-                yield iter(partial(member.read, STEP_BYTES), b"")
+                yield iter(partial(member.read, step_bytes), b"")

@@ -121,9 +121,12 @@ class ColumnNames:
 
 
 def _rows(region: bytes, stream: RowStream) -> bytes:
-    if count_rows(region, stream.shape) == region.count(b"\n"):
-        return region
-    return b"".join(split_rows(region, stream.shape))
+    """Without blank lines, which are no rows."""
+    if stream.shape is Shape.CSV:
+        blank = region[:1] in (b"\r", b"\n") or b"\n\n" in region or b"\n\r\n" in region
+    else:
+        blank = count_rows(region, stream.shape) != region.count(b"\n")
+    return b"".join(split_rows(region, stream.shape)) if blank else region
 
 
 def _lines(region: bytes, stream: RowStream) -> bytes:

@@ -26,6 +26,7 @@ _ISO: Final = rb'"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?+(?:Z|[+-]\d
 _MILLISECONDS: Final = (_NUMBER, _DIGITS, _ISO)
 _PER_MILLISECOND: Final = {13: 1, 16: 1_000, 19: 1_000_000}
 """By the number of digits: how many of a time's units are a millisecond (as ``times.millisecond_of``)."""
+_SIZES: Final = frozenset({10, *_PER_MILLISECOND})
 _CACHE_ENTRIES: Final = 50_000
 
 
@@ -55,6 +56,14 @@ class RowTimes(ABC):
             return None
         first, last = _milliseconds((digits[0], digits[-1]))
         return first, last, len(digits)
+
+    def _read(self, texts: list[bytes]) -> list[int | None]:
+        """What each text says; of texts that are all so many digits no one is looked at by itself."""
+        sizes = set(map(len, texts))
+        alike = len(sizes) == 1 and sizes <= _SIZES and b"".join(texts).isdigit()
+        if alike and b"0" not in set(map(itemgetter(slice(1)), texts)):
+            return list(_milliseconds(texts))
+        return list(map(self._seen.__getitem__, texts))
 
     @abstractmethod
     def _keys(self, region: bytes) -> list[int | None]: ...
@@ -137,7 +146,7 @@ class _JsonTimes(RowTimes):
     def _keys(self, region: bytes) -> list[int | None]:
         texts = self._dater.texts(region)
         if texts is not None:
-            return list(map(self._seen.__getitem__, texts))
+            return self._read(list(texts))
         return [millisecond_of(self._dater.value(row)) for row in split_rows(region, Shape.JSON_LINES)]
 
 
@@ -153,10 +162,9 @@ class _CsvTimes(RowTimes):
         return self._index == 0 and b'"' not in region
 
     def _keys(self, region: bytes) -> list[int | None]:
-        if b'"' in region or b"\n\n" in region or b"\n\r\n" in region or region[:1] in (b"\r", b"\n"):
+        if b"\n\n" in region or b"\n\r\n" in region or region[:1] in (b"\r", b"\n"):
             region = b"".join(split_rows(region, Shape.CSV))  # without blank lines
-        seen = self._seen
-        return [seen[unquoted(cell).strip()] for cell in self._cells(region)]
+        return self._read([unquoted(cell).strip() for cell in self._cells(region)])
 
 
 def row_times_for(shape: Shape, region: bytes, columns: Columns | None, time_field: str) -> RowTimes | None:

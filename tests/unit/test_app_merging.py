@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,22 @@ def test_a_short_file_stands_for_its_gap(tmp_path: Path) -> None:
     done = file_of(tmp_path, "done", HALVES[0])
     found = given(tmp_path, [short, done], (HALVES[0],))
     assert sorted(found) == [("done", (HALVES[0],)), ("short", (HALVES[1],))]
+
+
+def test_short_files_of_the_same_window_do_not_come_twice(tmp_path: Path) -> None:
+    """Where two reach over the same seconds, the one that begins first stands for them; of different log
+    streams both do."""
+    changes: dict[str, Any] = {"state": SliceState.FAILED, "reason": short_by(7)}
+    slices = [
+        file_of(tmp_path, "first", Window(S, S + 100), **changes),
+        file_of(tmp_path, "second", Window(S + 50, S + 200), **changes),
+        file_of(tmp_path, "stream", Window(S + 60, S + 90), logstream="a", **changes),
+    ]
+    assert given(tmp_path, slices, ()) == [
+        ("first", (Window(S, S + 100),)),
+        ("second", (Window(S + 100, S + 200),)),
+        ("stream", (Window(S + 60, S + 90),)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.window import Window
+from orchestrator.dataplane import rows as rows_of_files
 from orchestrator.dataplane import spill
 from orchestrator.dataplane import stored as stored_files
 from orchestrator.dataplane.merge import Merge
@@ -26,6 +27,8 @@ from orchestrator.errors import DiskFull, IntegrityError, RowsOutsideWindow, Usa
 from tests.unit.merge_kit import HEADER, HOUR, START_MS, Row, body, kept, lines, merged, pieces, stored
 
 S = HOUR.start_s
+ROWS = [Row(START_MS + n, n) for n in range(50)]
+ROWS_TEXT = body(ROWS, Shape.JSON_LINES)
 PACKINGS = st.sampled_from([None, Packing.GZIP, Packing.ZSTD, Packing.ZIP])
 
 
@@ -71,6 +74,7 @@ def squeeze(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(spill, name, value)
     for name in ("LOOK_BYTES", "READ_BYTES"):
         patch.setattr(stored_files, name, 70)
+    patch.setattr(rows_of_files, "HEAD_BYTES", 20)
 
 
 @given(archives(), st.data())
@@ -159,6 +163,43 @@ def test_rows_of_a_file_in_order_are_passed_on_as_they_stand(
     assert [json.loads(line)["n"] for line in found.splitlines()] == list(range(2000))
 
 
+LAST = Row(START_MS + 9000, 9).line
+
+
+@pytest.mark.parametrize(
+    ("plain", "raw", "objects"),
+    [
+        (ROWS_TEXT.rstrip(b"\n"), ROWS_TEXT, ROWS_TEXT),
+        (b"\xef\xbb\xbf" + ROWS_TEXT, ROWS_TEXT, ROWS_TEXT),
+        (ROWS_TEXT.replace(b"\n", b"\r\n"), ROWS_TEXT.replace(b"\n", b"\r\n"), ROWS_TEXT),
+        (ROWS_TEXT.replace(b"\n", b"\n \n\n"), ROWS_TEXT, ROWS_TEXT),
+        (b"\n" * 7000 + ROWS_TEXT + b"\n" * 600_000, ROWS_TEXT, ROWS_TEXT),
+    ],
+    ids=["no newline at the end", "byte order mark", "CR", "blank lines", "nothing but blank lines for long"],
+)
+def test_what_stands_around_rows_is_not_passed_on(
+    tmp_path: Path, plain: bytes, raw: bytes, objects: bytes
+) -> None:
+    """A file that is passed on whole gives its rows, whatever else is in it; the next one begins a line."""
+    first = Window(S, S + 5)
+    sources = [
+        stored(tmp_path / "a", plain, 50, window=first),
+        lines(tmp_path / "b", [Row(START_MS + 9000, 9)], Window(S + 5, S + 10)),
+    ]
+    assert merged(tmp_path, sources) == raw + LAST
+    assert merged(tmp_path, sources, Merged.JSONL) == objects + LAST
+
+
+def test_the_end_of_a_window_is_not_in_it(tmp_path: Path) -> None:
+    """To the millisecond, at both ends, of a file in order and of one that is not."""
+    rows = [
+        Row(ms, n) for n, ms in enumerate((S * 1000 + 999, S * 1000 + 1000, S * 1000 + 1999, S * 1000 + 2000))
+    ]
+    for held in (rows, rows[::-1]):
+        source = kept(lines(tmp_path / "a", held), Window(S + 1, S + 2))
+        assert merged(tmp_path, [source]) == rows[1].line + rows[2].line
+
+
 def test_a_large_file_in_reverse_is_sorted_through_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,9 +225,6 @@ def test_more_files_than_may_be_open_are_merged_in_steps(tmp_path: Path) -> None
 
 
 # --- what is refused
-
-
-ROWS = [Row(START_MS + n, n) for n in range(50)]
 
 
 @pytest.mark.parametrize("packing", [None, Packing.GZIP, Packing.ZSTD])
@@ -227,6 +265,25 @@ def test_a_file_replaced_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(IntegrityError, match="changed or replaced"):
         list(running)
+
+
+def test_a_file_replaced_while_it_is_looked_at_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digest and rows may then be of two files."""
+    path = tmp_path / "a"
+    source = lines(path, ROWS)
+    digest = stored_files._sha256
+
+    def slow(name: str, stop: object) -> str:
+        found = digest(name, stop)
+        path.rename(tmp_path / "b")
+        path.write_bytes((tmp_path / "b").read_bytes())
+        return found
+
+    monkeypatch.setattr(stored_files, "_sha256", slow)
+    with pytest.raises(IntegrityError, match="changed or replaced"):
+        merged(tmp_path, [source])
 
 
 UNDATED = [*ROWS[:3], Row(0, 100, "no time"), *ROWS[3:6]]
