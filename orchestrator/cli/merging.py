@@ -17,7 +17,9 @@ from orchestrator.cli.print import bytes_text, counted, window_text
 from orchestrator.cli.results import show_gaps
 from orchestrator.cli.stdout import Stderr
 from orchestrator.core.job import JobFile
+from orchestrator.core.reasons import shell_word
 from orchestrator.core.report import Gap, exit_of_gaps
+from orchestrator.core.window import iso_utc
 from orchestrator.dataplane.merge import Merge, form_of
 from orchestrator.dataplane.rowform import Merged, framed
 from orchestrator.dataplane.spill import Spill
@@ -96,11 +98,16 @@ class _Merging:
         self._asked = form
         self._follow = follow
         self._reserve_bytes = job_file.limits.disk_reserve_bytes
+        self._words = f"{jobs_words(stage, job_file)} --job {shell_word(found.job.name)}"
         self._extent = found.extent("" if to == STDOUT else to)
         if self._extent.unbacked:
             first, *others = self._extent.unbacked
             more = f" and {counted(len(others), 'more window')}" if others else ""
-            raise IntegrityError(f"the ledger calls {first!r}{more} covered and names no file for it")
+            span = f"--from {iso_utc(first.start_s)} --to {iso_utc(first.end_s)}"
+            raise IntegrityError(
+                f"the ledger calls {first!r}{more} covered and names no file for it",
+                hint=f"orchestrator forget {self._words} {span} && orchestrator run {self._words}",
+            )
 
     def to_stdout(self) -> None:
         out = self._stage.out
@@ -138,9 +145,12 @@ class _Merging:
             yield
             changed = self._found.given.mark != self._extent.mark and not self._stage.out.broken
         except IntegrityError as error:
-            if self._found.extent().mark == self._extent.mark:
+            if self._found.extent().mark != self._extent.mark:
+                raise _changed() from error
+            if type(error) is not IntegrityError:
                 raise
-            raise _changed() from error
+            mend = f"orchestrator verify {self._words}; orchestrator run {self._words}"
+            raise IntegrityError(error.message, hint=mend) from error
         if changed:
             raise _changed()
 

@@ -76,10 +76,10 @@ class Regions:
     ``layers`` is how the file is packed, ``plain_bytes`` counts what it decoded to. Raises BrokenBody,
     StorageError."""
 
-    def __init__(self, path: str, time_field: str, read_bytes: int = LOOK_BYTES) -> None:
+    def __init__(self, path: str, time_field: str, read_bytes: int = 0) -> None:
         self.layers: list[Packing] = []
         self.plain_bytes = 0
-        self._read_bytes = read_bytes
+        self._read_bytes = read_bytes or LOOK_BYTES
         self._path = path
         self._stream = RowStream(Shape.JSON_LINES, time_field)
 

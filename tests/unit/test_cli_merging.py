@@ -154,7 +154,8 @@ def test_a_damaged_archive_gives_nothing(archived: Archived) -> None:
     assert (done.exit, done.document["error"]["code"]) == (4, "integrity")
     assert f"{last} is not the file of slice" in done.err
     assert "digest differs" in done.err
-    assert "orchestrator verify" in done.err
+    words = f"{archived.folder}/jobs.toml --job web"
+    assert f"how to mend it: orchestrator verify {words}; orchestrator run {words}\n" in done.err
     last.unlink()
     gone = archived.merge("-o", "hour.jsonl")
     assert (gone.exit, gone.out) == (4, "")
@@ -168,6 +169,9 @@ def test_coverage_that_no_file_backs_is_refused(archived: Archived) -> None:
     done = archived.merge("-o", "hour.jsonl")
     assert done.exit == 4
     assert "[2026-01-14T00:30:00Z, 2026-01-14T01:00:00Z) covered and names no file" in done.err
+    words = f"{archived.folder}/jobs.toml --job web"
+    span = "--from 2026-01-14T00:30:00Z --to 2026-01-14T01:00:00Z"
+    assert f"orchestrator forget {words} {span} && orchestrator run {words}\n" in done.err
     assert archived.left() == set()
 
 
