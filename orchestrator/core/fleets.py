@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.core.complaint import Wrong
 from orchestrator.core.job import Fleet, Job, JobFile, JobIdentity
 from orchestrator.core.jobfile_overlaps import Paths
 from orchestrator.core.layout import path_shape
@@ -145,7 +144,4 @@ def _shape(job: Job) -> tuple[str, ...]:
     if job.destination is None:
         return ()
     identity = job.identity
-    try:
-        return path_shape(job.destination.url, job.layout, job.name, identity.project, identity.logstore)
-    except Wrong:  # a layout that is none never becomes a job's
-        return ()
+    return path_shape(job.destination.url, job.layout, job.name, identity.project, identity.logstore)

@@ -117,6 +117,8 @@ def create_refused(slice_: Slice, event: ev.CreateRefused, now: float, rules: Ru
     fault = event.fault
     if fault.disposition == "refuse":
         return fail(slice_, Reason.REFUSED, (ev.StopJob(slice_.job, fault),))
+    if fault.disposition == "give up":  # a refusal that concerns this slice alone
+        return fail(slice_, Reason.REFUSED)
     if fault.status == TOO_LARGE and slice_.throttled >= SHRINK_AFTER and slice_.window.length_s > 1:
         return split(slice_, rules)
     # Busy, or out of reach: nothing was sent or made, so the intent stands and its number is used again.

@@ -169,8 +169,7 @@ async def leftovers(
     taken: dict[str, list[Window]] = defaultdict(list)
     for slice_ in await manifest.live(job.name):
         must_resolve = slice_.state in (SliceState.SUBMITTING, SliceState.IN_DOUBT, SliceState.SETTLING)
-        meant = slice_.window.meets(window) and slice_.logstream not in job.gone_streams
-        if meant or must_resolve or slice_.replaces:
+        if slice_.window.meets(window) or must_resolve or slice_.replaces:
             events.append((slice_, ev.Resumed(slice_.id)))
         else:
             events.append((slice_, ev.Dropped(slice_.id)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,15 @@ def test_paths_that_differ_in_case_alone_collide() -> None:
     (found,) = without_collisions([find(fleet_of(logstore=["*"]), ["Web", "web"], {})], ())
     assert names(found) == ["x-Web"]
     assert ["same paths" in item.problem for item in found.unfit] == [True]
+
+
+def test_paths_that_differ_in_a_digit_do_not_collide() -> None:
+    """Nor does a job that has no files of its own with anything."""
+    fleet = fleet_of(logstore=["*"])
+    delivered = replace(fleet, template=replace(fleet.template, name="d-{logstore}", destination=None))
+    founds = [find(each, ["web-1", "web-2"], {}) for each in (fleet, delivered)]
+    settled = without_collisions(founds, ())
+    assert [names(found) for found in settled] == [["x-web-1", "x-web-2"], ["d-web-1", "d-web-2"]]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_a_refused_job_stops_and_a_busy_service_is_waited_out() -> None:
         Reason.REFUSED,
         ["StopJob"],
     )
+    alone = go(sent, ev.CreateRefused(ID, 1, fault("give up")))
+    assert (alone.slice.state, alone.slice.reason, alone.instructions) == (S.FAILED, Reason.REFUSED, ())
     busy = go(sent, ev.CreateRefused(ID, 1, fault("throttle", retry_after_s=300.0)))
     assert (busy.slice.state, busy.slice.attempt, busy.slice.not_before_at) == (S.PLANNED, 1, NOW + 300.0)
     assert admitted(busy.slice).task == replace(sent.task, intent_at=NOW)  # type: ignore[type-var]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import CreateRequest
+from orchestrator.core.model import CreateRequest, Fault
 from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
@@ -19,10 +19,18 @@ from orchestrator.errors import (
 __all__ = ["submit"]
 
 
+NO_SUCH_STREAM = Fault(
+    "refused", "the log stream is no longer listed", "give up", service_code="LogStreamNotFound"
+)
+"""Sent all the same, such a create might mean every stream (bls-api.md 10.26)."""
+
+
 async def submit(order: ev.Submit, context: JobContext, room: Room) -> ev.Event:
     """Carry out one Submit. Whatever is not a clear answer leaves the create in doubt; nothing here repeats
     it."""
     slice_, task = order.slice, order.task
+    if slice_.logstream and slice_.logstream in context.job.gone_streams:
+        return ev.CreateRefused(slice_.id, task.number, NO_SUCH_STREAM)
     request = CreateRequest(
         name=task.name,
         identity=context.job.identity,
