@@ -87,16 +87,16 @@ class RowTimes(ABC):
         if first is None or not self._may_lead(region, len(lines)):
             return None
         start, end = first.span(2)
-        heads = set(map(itemgetter(slice(start)), lines))
-        if heads != {first.group(1)}:
+        before, table = first.group(1), _QUOTED if first.group(1).endswith(b'"') else _BARE
+        heads = b"\n".join(map(itemgetter(slice(end + 1)), lines)).translate(table)
+        blurred = before.translate(table)
+        alike = blurred + b"0" * (end - start)
+        if heads not in (b"\n".join([alike + b","] * len(lines)), b"\n".join([alike] * len(lines))):
             return None
-        after = _QUOTED_END if first.group(1).endswith(b'"') else _BARE_END
-        written = b"\n".join(map(itemgetter(slice(start, end + 1)), lines)).translate(after) + b"\n"
-        alike = b"0" * (end - start)
-        if written not in ((alike + b",\n") * len(lines), (alike + b"\n") * len(lines)):
+        if blurred != before and set(map(itemgetter(slice(start)), lines)) != {before}:
             return None
         digits = list(map(itemgetter(slice(start, end)), lines))
-        return digits if b"0" not in set(map(itemgetter(slice(1)), digits)) else None
+        return digits if min(digits) >= b"1" else None
 
 
 class _Milliseconds(dict[bytes, int | None]):
@@ -120,15 +120,13 @@ def _milliseconds(digits: Iterable[bytes]) -> Iterable[int]:
     return numbers if unit == 1 else [number // unit for number in numbers]
 
 
-def _alike(ends: bytes) -> bytes:
-    """A table for ``translate``: digits become 0, ``ends`` commas, a newline stays, all else is neither."""
-    return bytes(
-        48 if 48 <= byte < 58 else 44 if byte in ends else 10 if byte == 10 else 120 for byte in range(256)
-    )
+def _blurred(ends: bytes) -> bytes:
+    """A table for ``translate``: digits become 0, and what may follow a time a comma."""
+    return bytes.maketrans(b"0123456789" + ends, b"0" * 10 + b"," * len(ends))
 
 
-_QUOTED_END: Final = _alike(b'"')
-_BARE_END: Final = _alike(b" \t\r,}")
+_QUOTED: Final = _blurred(b'"')
+_BARE: Final = _blurred(b" \t\r,}")
 _LEADING_CELL: Final = re.compile(rb"()([1-9]\d{9}(?:\d{3}){0,3}+)(?=[,\r]|\Z)")
 
 

@@ -195,7 +195,7 @@ def test_the_end_of_a_window_is_not_in_it(tmp_path: Path) -> None:
     rows = [
         Row(ms, n) for n, ms in enumerate((S * 1000 + 999, S * 1000 + 1000, S * 1000 + 1999, S * 1000 + 2000))
     ]
-    for held in (rows, rows[::-1]):
+    for held in (rows, rows[::-1], rows[1:], rows[:0:-1]):
         source = kept(lines(tmp_path / "a", held), Window(S + 1, S + 2))
         assert merged(tmp_path, [source]) == rows[1].line + rows[2].line
 

@@ -116,6 +116,15 @@ def test_rows_with_a_leading_time_are_known_to_be_in_order_without_parsing(row: 
     assert times.span(region + b"\n") is None
 
 
+def test_a_time_is_not_taken_from_a_field_that_looks_alike() -> None:
+    """Names that differ in a digit, and a time behind something that only ends like the right name."""
+    region = b'{"ts1":%d}\n{"ts2":%d,"ts1":%d}\n' % (S * 1000, S * 1000 + 1, S * 1000 + 2)
+    times = row_times_for(Shape.JSON_LINES, region, None, "ts1")
+    assert times is not None
+    assert times.keys(region) == [S * 1000, S * 1000 + 2]
+    assert times.span(region) is None
+
+
 def test_a_leading_csv_time_is_known_to_be_in_order_without_parsing() -> None:
     """The same for the first column of CSV, with and without CR, and for a column that is the only one."""
     times = row_times_for(Shape.CSV, b"", Columns(("@timestamp",), 0), "auto")
