@@ -16,7 +16,7 @@ from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
 from orchestrator.cli.checking import asked_for, chosen, jobs_words, read_job_file, remembered
 from orchestrator.cli.ending import Stage
-from orchestrator.cli.fleets import fleet_json, show_fleets
+from orchestrator.cli.fleets import fleet_json, masked, show_fleets
 from orchestrator.cli.outfile import Outfile
 from orchestrator.core.fleets import Found
 from orchestrator.core.job import JobFile
@@ -47,7 +47,8 @@ def plan(stage: Stage) -> int:
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
                 plans = await plan_all(house.contexts, house.room)
-                jobs, found = house.job_file.jobs, house.resolved.found
+                jobs = house.job_file.jobs
+                found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
         nothing_to_do = all(not item.slices for item in plans)
         if stage.document:
             stage.document.stream("jobs", (values.plan_json(item) for item in plans))
@@ -67,15 +68,16 @@ def status(stage: Stage) -> int:
     job_file = known.job_file
     statuses = asyncio.run(_looked_up(stage, job_file))
     code = _exit_of(statuses, known.found)
+    found = [masked(item, stage.redaction.own_words) for item in known.found]
     owner = _owner(job_file)
     if stage.document:
         stage.document.put("run", owner)
         stage.document.stream("jobs", (values.status_json(item) for item in statuses))
-        stage.document.stream("fleets", (fleet_json(item, statuses) for item in known.found))
+        stage.document.stream("fleets", (fleet_json(item, statuses) for item in found))
         stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
     else:
         results.show_status(stage.out, statuses, owner, jobs_words(stage, job_file))
-        show_fleets(stage.out, known.found, jobs_words(stage, job_file))
+        show_fleets(stage.out, found, jobs_words(stage, job_file))
     return code
 
 
@@ -94,7 +96,8 @@ def gaps(stage: Stage) -> int:
     elif code == ExitCode.COMPLETE:
         stage.out.line("no gaps: every asked window is proven stored")
     if not stage.document:
-        show_fleets(stage.out, known.found, jobs_words(stage, job_file))
+        fleets = [masked(item, stage.redaction.own_words) for item in known.found]
+        show_fleets(stage.out, fleets, jobs_words(stage, job_file))
     return code
 
 

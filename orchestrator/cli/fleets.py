@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.stdout import Stdout
@@ -10,9 +11,42 @@ from orchestrator.cli.stdout import Stdout
 if TYPE_CHECKING:
     from orchestrator.app.reading import JobStatus
     from orchestrator.core.fleets import Found
+    from orchestrator.core.job import Job
     from orchestrator.core.report import JobReport
 
-__all__ = ["fleet_json", "show_fleets", "show_streams"]
+__all__ = ["fleet_json", "masked", "printable", "show_fleets", "show_streams"]
+
+
+def masked(found: Found, hide: Callable[[str], str]) -> Found:
+    """The same for people and programs to see: what came from the environment is hidden, and what the service
+    calls its logstores cannot move a terminal's cursor."""
+
+    def shown(text: str) -> str:
+        return printable(hide(text))
+
+    def identity(job: Job) -> Job:
+        own = job.identity
+        names = {"project": shown(own.project), "logstore": shown(own.logstore)}
+        return replace(job, identity=replace(own, **names))
+
+    return replace(
+        found,
+        fleet=replace(
+            found.fleet,
+            template=identity(found.fleet.template),
+            logstores=tuple(map(shown, found.fleet.logstores)),
+        ),
+        jobs=tuple(map(identity, found.jobs)),
+        idle=tuple(map(shown, found.idle)),
+        unfit=tuple(
+            replace(item, logstore=shown(item.logstore), job=shown(item.job)) for item in found.unfit
+        ),
+    )
+
+
+def printable(text: str) -> str:
+    """A foreign name on one line, without control characters."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def fleet_json(found: Found, statuses: Iterable[JobStatus] = ()) -> dict[str, Any]:
@@ -46,7 +80,8 @@ def show_streams(out: Stdout, reports: Sequence[JobReport]) -> None:
     for report in reports:
         if report.streams is not None:
             for stream in report.streams.gone:
-                out.line(f"{report.job}: log stream {stream} is no longer listed; what is stored of it stays")
+                name = printable(stream)
+                out.line(f"{report.job}: log stream {name} is no longer listed; what is stored of it stays")
             for pattern in report.streams.idle:
                 out.line(f"{report.job}: no log stream fits {pattern}")
 

@@ -10,6 +10,7 @@ from orchestrator.cli import values
 from orchestrator.cli.checking import read_job_file
 from orchestrator.cli.document import iso_or_null
 from orchestrator.cli.ending import Stage, complain
+from orchestrator.cli.fleets import printable
 from orchestrator.cli.print import counted, print_table
 from orchestrator.cli.watching import logged
 from orchestrator.engine.run import exit_of_fault
@@ -69,7 +70,7 @@ def _show(stage: Stage, listing: Listing) -> None:
         (
             hide(place.service),
             hide(place.project),
-            store.name,
+            printable(store.name),
             _retention(store.retention_days),
             {True: "yes", False: "no", None: "unknown"}[store.index_enabled],
             iso_or_null(store.created_at) or "unknown",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.app.reading import pointed
-from orchestrator.cli.fleets import show_fleets, show_streams
+from orchestrator.cli.fleets import printable, show_fleets, show_streams
 from orchestrator.cli.print import (
     bytes_text,
     counted,
@@ -207,8 +207,11 @@ def show_status(
         if status.next_due_at is not None:
             out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
         if status.streams is not None:
-            gone = f", no longer listed {', '.join(status.streams.gone)}" if status.streams.gone else ""
-            out.line(f"  log streams  {', '.join(status.streams.listed) or 'none known yet'}{gone}")
+            there, gone = (
+                printable(", ".join(part)) for part in (status.streams.listed, status.streams.gone)
+            )
+            ended = f", no longer listed {gone}" if gone else ""
+            out.line(f"  log streams  {there or 'none known yet'}{ended}")
         if status.vanished_since is not None:
             since = moment_text(status.vanished_since, job.timezone)
             out.line(f"  vanished     logstore {job.identity.logstore} is not listed since {since}")

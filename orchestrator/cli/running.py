@@ -23,7 +23,7 @@ from orchestrator.cli import results, values
 from orchestrator.cli.checking import asked_for, chosen, jobs_words
 from orchestrator.cli.draining import signals_obeyed
 from orchestrator.cli.ending import Stage, complain
-from orchestrator.cli.fleets import fleet_json
+from orchestrator.cli.fleets import fleet_json, masked
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
 from orchestrator.core.model import Fault, Slice, SliceState
@@ -73,6 +73,8 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
     if fault is not None:
         complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
     redone = [item for job in report.jobs for item in job.redone]
+    fleets = tuple(masked(found, stage.redaction.own_words) for found in report.fleets)
+    report = replace(report, fleets=fleets)
     if stage.document:
         stage.document.put("duration_s", round(report.duration_s, 3))
         stage.document.put("requests", values.requests_json(report.requests))
