@@ -207,9 +207,8 @@ def show_status(
         if status.next_due_at is not None:
             out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
         if status.streams is not None:
-            there, gone = (
-                printable(", ".join(part)) for part in (status.streams.listed, status.streams.gone)
-            )
+            there = printable(", ".join(status.streams.listed))
+            gone = printable(", ".join(status.streams.gone))
             ended = f", no longer listed {gone}" if gone else ""
             out.line(f"  log streams  {there or 'none known yet'}{ended}")
         if status.vanished_since is not None:

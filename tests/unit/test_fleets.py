@@ -10,6 +10,7 @@ import pytest
 
 import orchestrator
 from orchestrator.app.selection import select
+from orchestrator.cli.fleets import fleet_json, masked
 from orchestrator.core.fleets import Found, find, fits_template, without_collisions
 from orchestrator.core.job import Fleet, JobFile, JobIdentity
 from orchestrator.errors import JobFileError, UsageError
@@ -178,3 +179,12 @@ def test_a_fleet_that_is_not_enabled_wants_full_names() -> None:
     assert select(job_file, (), now_s=NOW_S).fleets == ()
     assert select(job_file, ("*",), now_s=NOW_S).fleets == ()
     assert len(select(job_file, ("x-web-a",), now_s=NOW_S).fleets) == 1
+
+
+def test_what_is_shown_of_a_fleet_is_safe_to_show() -> None:
+    """What came from the environment is hidden, and a logstore's name cannot steer a terminal."""
+    found = find(fleet_of(project="shop-secret"), ["web-\x1b[2J", "web-a"], {})
+    told = fleet_json(masked(found, lambda text: text.replace("shop-secret", "***")))
+    assert (told["project"], told["jobs"]) == ("***", ["x-web-a"])
+    assert told["unfit"][0]["logstore"] == "web-\N{REPLACEMENT CHARACTER}[2J"
+    assert "shop-secret" not in str(told)
