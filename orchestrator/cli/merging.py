@@ -50,9 +50,9 @@ def merge(stage: Stage, *, to: str, form: str, allow_gaps: bool, follow: bool, f
         )
     with archive(job_file.manifest, job, job.window, jobs_words(stage, job_file)) as found:
         gaps = found.status.gaps
-        code = ExitCode.COMPLETE if allow_gaps else exit_of_gaps(gaps)
+        code = exit_of_gaps(gaps)
         _put_gaps(stage, found)
-        if code != ExitCode.COMPLETE:
+        if code != ExitCode.COMPLETE and not allow_gaps:
             _refuse(stage, found, code)
             return code
         _tell_gaps(gaps, job.name, job.timezone)
@@ -61,7 +61,7 @@ def merge(stage: Stage, *, to: str, form: str, allow_gaps: bool, follow: bool, f
             done.to_stdout()
         else:
             done.to_file(force=force)
-        return ExitCode.COMPLETE
+        return code
 
 
 def _put_gaps(stage: Stage, found: Archive) -> None:
@@ -167,7 +167,8 @@ class _Merging:
             }
             for key, value in summary.items():
                 document.put(key, value)
-            document.end(ExitCode.COMPLETE, complete=status.complete, settled_to=status.settled_to)
+            code = exit_of_gaps(status.gaps)
+            document.end(code, complete=status.complete, settled_to=status.settled_to)
             return
         rows, files = counted(merge.rows, "row"), counted(merge.files, "file")
         window = window_text(self._found.window, self._found.job.timezone)

@@ -51,7 +51,11 @@ def merge(
     ] = MergedAs.RAW,
     allow_gaps: Annotated[
         bool,
-        typer.Option("--allow-gaps", help="Merge what is stored, and name the gaps on stderr; exit 0."),
+        typer.Option(
+            "--allow-gaps",
+            help="Merge what is stored all the same; each gap is named on stderr. The exit code stays that "
+            "of an incomplete window.",
+        ),
     ] = False,
     undated: Annotated[
         Undated,
@@ -72,7 +76,8 @@ def merge(
     holds; rows that are not in order wait in the folder of FILE, or for stdout in $TMPDIR.
 
     A gap in the window is refused with what mends it: exit 3 when another run can, 7 when none can. Gaps that
-    were accepted are named. Needs no lock: it may be used while a run goes on, and changes nothing.
+    were accepted are named and do not count. Needs no lock: it may be used while a run goes on, and changes
+    nothing.
 
     \b
     Examples:

@@ -124,8 +124,9 @@ def test_allowed_gaps_are_named_and_what_is_stored_of_them_is_merged(archived: A
     short = archived.half(1, state=SliceState.FAILED, reason=short_by(2))
     known(archived, archived.half(0), short, covered=HALVES[:1])
     done = archived.merge("-o", "hour.jsonl", "--allow-gaps", "--json")
-    assert (done.exit, done.document["complete"], done.document["rows"]) == (0, False, 6)
+    assert (done.exit, done.document["complete"], done.document["rows"]) == (3, False, 6)
     assert "short by 2" in done.err
+    assert (archived.folder / "hour.jsonl").read_bytes().count(b"\n") == 6
     assert [gap["reason"] for gap in done.document["gaps"]] == ["short by 2"]
 
 
