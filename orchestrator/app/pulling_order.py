@@ -51,10 +51,9 @@ class Unrolling:
     ``over`` says that the run has ended and which gaps it left; ``stop`` that nobody wants any more.
     """
 
-    def __init__(self, job: Job, manifest: ManifestReader, *, holes_too: bool) -> None:
+    def __init__(self, job: Job, manifest: ManifestReader) -> None:
         self._job = job
         self._manifest = manifest
-        self.holes_too = holes_too
         self._woken = asyncio.Event()
         self._failed: dict[str, Hole] = {}
         self._left: tuple[Hole, ...] | None = None
@@ -82,8 +81,8 @@ class Unrolling:
         self._woken.set()
 
     async def pieces(self, window: Window) -> AsyncGenerator[Stored | Hole, None]:
-        """The window piece by piece. The first hole is the last piece unless holes were asked for too; the
-        rest ends early when the run left it untried. Raises StorageError."""
+        """The window piece by piece; ends early where the run left the rest untried. Whoever wants nothing
+        behind a hole stops there. Raises StorageError."""
         at_s = window.start_s
         while at_s < window.end_s and not self._is_stopped():
             self._woken.clear()
@@ -101,9 +100,6 @@ class Unrolling:
             next_s = min((part.start_s for part in covered if part.start_s > at_s), default=window.end_s)
             hole = self._hole(at_s, min(next_s, window.end_s))
             if hole is not None:
-                if not self.holes_too:
-                    yield hole
-                    return
                 yield Hole(hole.window, hole.reason, await self._short_files(hole.window))
                 at_s = hole.window.end_s
             elif known_over:

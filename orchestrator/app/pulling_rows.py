@@ -56,11 +56,13 @@ async def write_out(
     form: Outgoing,
     time_field: str = "auto",
     limit: int = 0,
+    holes_too: bool = False,
     told: Callable[[Hole], None] = lambda _: None,
 ) -> Written:
     """Every row of ``window`` to ``sink``, in time order, as it becomes readable; at most ``limit`` when that
-    is not 0. ``told`` hears of each hole where it falls; ``spill`` is for rows that are not in order. Memory
-    is that of a block or two. Raises StorageError, DiskFull, IntegrityError, UsageError."""
+    is not 0. ``told`` hears of each hole where it falls; rows end there unless ``holes_too``. ``spill`` is
+    for rows that are not in order: memory is that of a block or two. Raises StorageError, DiskFull,
+    IntegrityError, UsageError."""
     written = Written(window.start_s)
     rows = _Rows(RowWriter(form), sink, spill, time_field, limit, written)
     loop = asyncio.get_running_loop()
@@ -71,7 +73,7 @@ async def write_out(
                 if isinstance(piece, Hole):
                     written.holes.append(replace(piece, files=()))
                     told(piece)
-                    if not unrolling.holes_too:
+                    if not holes_too:
                         return written
                 if piece.files:
                     await loop.run_in_executor(pool, rows.write, piece.files)

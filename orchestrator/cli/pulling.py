@@ -159,7 +159,7 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
         log.info("pull.resumed", **_window(pull), begun_at=iso_utc(pull.begun_at))
     log.info("pull.started", **_window(pull), state=str(pull.folder), log_file=str(stage.log_path))
     progress = Progress(tick=time.monotonic, requests=house.room.requests, redact=stage.redaction)
-    unrolling = Unrolling(pull.job, house.room.manifest, holes_too=how.allow_gaps)
+    unrolling = Unrolling(pull.job, house.room.manifest)
     observers = outside.observer
     assert isinstance(observers, Observers)  # noqa: S101  ``logged`` made it
     observers.join(progress)
@@ -174,6 +174,7 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
             form=how.form,
             time_field=pull.job.time_field,
             limit=how.limit,
+            holes_too=how.allow_gaps,
             told=lambda hole: _say_hole(hole, goes_on=how.allow_gaps),
         )
     )

@@ -60,6 +60,7 @@ class Export:
     unrolling: Unrolling
     taker: Taker
     rows: list[Row] = field(default_factory=list)
+    holes_too: bool = False
 
     def file(self, window: Window, rows: Sequence[Row] = (), **changes: object) -> Slice:
         """A stored file of the window; made up rows unless they are given."""
@@ -81,7 +82,9 @@ class Export:
 
     def writing(self, form: Outgoing = Outgoing.RAW, limit: int = 0) -> asyncio.Task[Written]:
         spill = Spill(str(self.folder))
-        work = write_out(self.unrolling, HOUR, self.taker, spill, form=form, limit=limit)
+        work = write_out(
+            self.unrolling, HOUR, self.taker, spill, form=form, limit=limit, holes_too=self.holes_too
+        )
         return asyncio.create_task(work)
 
     @property
@@ -98,8 +101,8 @@ def told(folder: Path, story: Story, *, holes_too: bool = False, taker: Taker | 
     async def lived() -> Export:
         memory: MemoryManifest = open_memory(now=lambda: 1.0, new_id=lambda: "0123456789abcdef")
         manifest = memory.reopen()
-        unrolling = Unrolling(JOB, manifest, holes_too=holes_too)
-        export = Export(folder, manifest, unrolling, taker or Taker())
+        unrolling = Unrolling(JOB, manifest)
+        export = Export(folder, manifest, unrolling, taker or Taker(), holes_too=holes_too)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await story(export)

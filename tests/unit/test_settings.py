@@ -184,3 +184,13 @@ def test_offsets_of_zones_are_real() -> None:
     from datetime import datetime
 
     assert datetime(2026, 1, 1, tzinfo=settings.zone("Asia/Shanghai")).utcoffset() == timedelta(hours=8)
+
+
+def test_the_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Below XDG_STATE_HOME when that is absolute, else below the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+    assert settings.state_folder() == "/var/state/orchestrator"
+    for other in ("", "state"):
+        monkeypatch.setenv("XDG_STATE_HOME", other)
+        assert settings.state_folder() == str(tmp_path / ".local" / "state" / "orchestrator")
