@@ -157,8 +157,11 @@ class Forgetting:
 async def forgetting(job_file: JobFile, outside: Outside, *, job: str, from_: str, to: str) -> Forgetting:
     """What ``forget`` would drop, read from the manifest alone; also of a job that has left the job file.
     Raises UsageError for a name that neither knows."""
-    known = next((item for item in job_file.jobs if item.name == job), None)
+    from orchestrator.app.fleets import as_remembered
+
     async with manifest_to_read(job_file.manifest) as manifest:
+        job_file = (await as_remembered(job_file, manifest)).job_file
+        known = next((item for item in job_file.jobs if item.name == job), None)
         stored = await manifest.jobs()
         if known is None and job not in stored:
             names = sorted({*stored, *(item.name for item in job_file.jobs)})

@@ -131,15 +131,18 @@ def manifest(stage: Stage, *, format: str, output: str) -> int:
 
 def story(stage: Stage, wanted: str) -> int:
     """Tell everything that ever happened to the slice meant by ``wanted``."""
+    from orchestrator.app.fleets import as_remembered
     from orchestrator.app.story import Told, story_of
 
     job_file = read_job_file(stage)
 
-    async def told() -> Told:
+    async def told() -> tuple[Told, dict[str, str]]:
         async with manifest_to_read(job_file.manifest) as reader:
-            return await story_of(job_file.manifest, wanted, reader)
+            jobs = (await as_remembered(job_file, reader)).job_file.jobs
+            zones = {job.name: job.timezone for job in jobs}
+            return await story_of(job_file.manifest, wanted, reader), zones
 
-    found = asyncio.run(told())
+    found, zones = asyncio.run(told())
     found = replace(found, lines=tuple(_cleaned(line, stage.redaction) for line in found.lines))
     if stage.document:
         stage.document.put("slice", values.slice_json(found.slice) if found.slice else {"slice": found.id})
@@ -148,8 +151,7 @@ def story(stage: Stage, wanted: str) -> int:
         stage.document.stream("story", (values.line_json(line) for line in found.lines))
         stage.document.end(ExitCode.COMPLETE, complete=True)
     else:
-        timezone = next((job.timezone for job in job_file.jobs if job.name == found.job), "UTC")
-        results.show_story(stage.out, found, timezone)
+        results.show_story(stage.out, found, zones.get(found.job, "UTC"))
     return ExitCode.COMPLETE
 
 
