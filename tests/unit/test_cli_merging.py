@@ -176,29 +176,26 @@ def test_coverage_that_no_file_backs_is_refused(archived: Archived) -> None:
     assert archived.left() == set()
 
 
+@pytest.mark.parametrize("step", ["form_of", "framed"])
 def test_a_file_swapped_under_a_merge_is_no_damage(
-    archived: Archived, monkeypatch: pytest.MonkeyPatch
+    archived: Archived, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Where the ledger changed with it, a run did its work: the merge says so and asks to be repeated."""
+    """Where the ledger changed with it, a run did its work: the merge says so and asks to be repeated. The
+    swap may come before the ledger's page is read, or between that and the file."""
     from orchestrator.cli import merging
 
-    one, other = archived.half(0), archived.half(1)
-    known(archived, one, other)
-    found = merging.form_of
+    (archived.folder / "jobs.toml").write_text('manifest = "m.db"\n' + JOBS, encoding="utf-8")
+    other = archived.half(1)
+    ledger(archived.folder, [archived.half(0), other], (HOUR,))
+    go_on = getattr(merging, step)
 
     def meanwhile(*arguments: Any) -> object:
-        anew = archived.half(1)
-        archived.path(1).write_bytes(archived.path(0).read_bytes())
-        ledger(archived.folder, [archived_as(anew, archived.path(1))], ())
-        return found(*arguments)
-
-    def archived_as(slice_: Slice, path: Path) -> Slice:
         rows = [Row(HALVES[1].start_s * 1000 + n, n) for n in range(5)]
-        return slice_of(lines(path, rows, HALVES[1]), id=slice_.id)
+        anew = slice_of(lines(archived.path(1), rows, HALVES[1]), id=other.id)
+        ledger(archived.folder, [anew], ())
+        return go_on(*arguments)
 
-    (archived.folder / "orchestrator.db").rename(archived.folder / "m.db")
-    (archived.folder / "jobs.toml").write_text('manifest = "m.db"\n' + JOBS, encoding="utf-8")
-    monkeypatch.setattr(merging, "form_of", meanwhile)
+    monkeypatch.setattr(merging, step, meanwhile)
     done = archived.merge("-o", "hour.jsonl")
     assert done.exit == 4
     assert "exported anew or forgotten while they were merged" in done.err
@@ -282,3 +279,15 @@ def test_rows_without_a_time_are_told_with_their_place(archived: Archived) -> No
     assert "--undated follow" in done.err
     assert archived.merge("-o", "hour.jsonl", "--undated", "follow").exit == 0
     assert (archived.folder / "hour.jsonl").read_bytes() == plain
+
+
+def test_rows_outside_their_slice_are_told_with_what_to_do(archived: Archived) -> None:
+    """The file is the ledger's: neither `verify` nor another run would change it."""
+    rows = [Row(HALVES[1].end_s * 1000 + 60_000, 1)]
+    place = archived.folder / "archive"
+    place.mkdir(exist_ok=True)
+    known(archived, archived.half(0), slice_of(lines(place / "1.jsonl", rows, HALVES[1])))
+    done = archived.merge("-o", "hour.jsonl")
+    assert done.exit == 4
+    assert "row 1 is dated 2026-01-14T01:01:00Z, outside [2026-01-14T00:30:00Z" in done.err
+    assert "how to mend it: check time_field; --undated follow" in done.err

@@ -304,26 +304,32 @@ def test_rows_without_a_time_are_refused_or_follow(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 9)), min_size=1, max_size=12), st.booleans())
-def test_rows_that_follow_stay_behind_the_row_before_them(times: list[int | None], cramped: bool) -> None:
-    """In order or not: each has the time of the last row before it in its file that has one."""
+def test_rows_that_follow_stay_behind_the_row_before_them(tenths: list[int | None], cramped: bool) -> None:
+    """In order or not, asked for whole or in part: each has the time of the last row before it in its file
+    that has one."""
     plain, keys, before = b"", [], START_MS
-    for number, time in enumerate(times):
-        before = before if time is None else START_MS + time
+    for number, tenth in enumerate(tenths):
+        before = before if tenth is None else START_MS + tenth * 300
         keys.append(before)
-        row = Row(START_MS + (time or 0), number).line
-        plain += row if time is not None else row.replace(b'"@timestamp"', b'"no"')
+        row = Row(before, number).line
+        plain += row if tenth is not None else row.replace(b'"@timestamp"', b'"no"')
+    if tenths[0] is None:  # then the file has no field to date any row by
+        keys = [START_MS] * len(tenths)
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as place:
         if cramped:
             squeeze(patch)
-        source = stored(Path(place) / "rows", plain, len(times))
-        other = lines(Path(place) / "other", [Row(START_MS + 5, 100)])
+        source = stored(Path(place) / "rows", plain, len(tenths))
+        other = lines(Path(place) / "other", [Row(START_MS + 1500, 100)])
         found = merged(Path(place), [source, other], follow=True)
-    keys.append(START_MS + 5)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    numbers = [json.loads(line)["n"] for line in found.splitlines()]
-    undated = times[0] is None  # then the file has no field to date any row by
-    expected = [*range(len(times)), 100] if undated else [100 if at == len(times) else at for at in order]
-    assert numbers == expected
+        late = merged(Path(place), [kept(source, Window(S + 1, S + 2))], follow=True)
+    numbered = sorted([*zip(keys, range(len(keys)), strict=True)], key=lambda pair: pair[0])
+    assert _numbers(late) == [number for key, number in numbered if 1000 <= key - START_MS < 2000]
+    numbered = sorted([*numbered, (START_MS + 1500, 100)], key=lambda pair: pair[0])
+    assert _numbers(found) == [number for _, number in numbered]
+
+
+def _numbers(rows: bytes) -> list[int]:
+    return [json.loads(line)["n"] for line in rows.splitlines()]
 
 
 def test_a_file_without_any_time_is_refused_or_comes_as_it_is(tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_a_time_is_not_taken_from_a_field_that_looks_alike() -> None:
     assert times.span(region) is None
 
 
+def test_leading_zeros_are_no_part_of_a_time() -> None:
+    """The unit of a number goes by its size, and not by how many digits are written."""
+    region = b'{"@timestamp":"%d"}\n{"@timestamp":"0000000000123"}\n' % (S * 1000)
+    times = row_times_for(Shape.JSON_LINES, region, None, "auto")
+    assert times is not None
+    assert times.keys(region) == [S * 1000, 123_000]
+    cells = row_times_for(Shape.CSV, b"", Columns(("a", "b"), 1), "auto")
+    assert cells is not None
+    assert cells.keys(b"x,%d\nx,0000000000123\n" % (S * 1000)) == [S * 1000, 123_000]
+
+
 def test_a_leading_csv_time_is_known_to_be_in_order_without_parsing() -> None:
     """The same for the first column of CSV, with and without CR, and for a column that is the only one."""
     times = row_times_for(Shape.CSV, b"", Columns(("@timestamp",), 0), "auto")
