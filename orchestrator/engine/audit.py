@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
@@ -69,52 +69,61 @@ async def gaps_of(
     asked = window or job.window
     if asked is None:
         return ()
-    if job.stream_patterns and not job.one_stream:
-        return await _gaps_of_streams(job, manifest, asked, jobs_path)
-    missing = subtract((asked,), await covered_of(job, manifest))
-    if not missing:
-        return ()
-    gaps: list[Gap] = []
-    explained: list[Window] = []
     signed = await manifest.acceptances(job.name)
-    async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
-        if job.one_stream and slice_.logstream != job.identity.logstream:
-            continue
-        # Slices come by start; where two overlap, the earlier one's reason stands.
-        start_s = max(slice_.window.start_s, explained[-1].end_s if explained else 0)
-        if start_s >= slice_.window.end_s:
-            continue
-        explained.append(Window(start_s, slice_.window.end_s))
-        for piece in _within(missing, explained[-1]):
-            gaps += _gaps(job, piece, slice_, signed, jobs_path)
-    for piece in subtract(missing, explained):
-        gaps += _gaps(job, piece, None, signed, jobs_path)
-    return tuple(sorted(gaps, key=lambda gap: gap.window))
+    parts = await _parts(job, manifest, asked, signed, jobs_path)
+    if any(part.missing for part in parts.values()):
+        async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
+            stream = slice_.logstream if job.stream_patterns else job.identity.logstream
+            if stream in parts:
+                parts[stream].explain(slice_)
+    found = (gap for part in parts.values() for gap in part.all_gaps())
+    return tuple(sorted(found, key=lambda gap: (gap.window, gap.logstream)))
 
 
-async def _gaps_of_streams(
-    job: Job, manifest: ManifestReader, asked: Window, jobs_path: str
-) -> tuple[Gap, ...]:
-    """Stream by stream, then what is stored of every listed stream and is less than all: the failed slices of
-    no stream say so."""
-    signed = await manifest.acceptances(job.name)
-    listed = views(job)
-    if not listed:
-        return tuple(_gaps(job, asked, None, signed, jobs_path))
-    gaps: list[Gap] = []
-    for view in listed:
-        gaps += await gaps_of(view, manifest, asked, jobs_path)
-    if is_all(job):
+async def _parts(
+    job: Job, manifest: ManifestReader, asked: Window, signed: Sequence[Acceptance], jobs_path: str
+) -> dict[str, _Explaining]:
+    """What is missing, by log stream. With patterns of streams "" stands for what is stored of every listed
+    one and is less than all, or not compared yet; for everything, while no stream is known."""
+    parts: dict[str, _Explaining] = {}
+    for view in views(job):
+        missing = subtract((asked,), await covered_of(view, manifest))
+        parts[view.identity.logstream] = _Explaining(view, missing, signed, jobs_path)
+    if not parts:
+        parts[""] = _Explaining(job, (asked,), signed, jobs_path)
+    elif is_all(job) and not job.one_stream:
         stored = intersect((asked,), await listed_coverage(job, manifest))
         unproven = subtract(stored, await manifest.coverage(job.name))
-        async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), asked):
-            if slice_.logstream == "" and slice_.reason == Reason.STREAMS_FALL_SHORT:
-                for piece in intersect(unproven, (slice_.window,)):
-                    gaps += _gaps(job, piece, slice_, signed, jobs_path)
-                unproven = subtract(unproven, (slice_.window,))
-        for piece in unproven:
-            gaps += _gaps(job, piece, None, signed, jobs_path, reason=Reason.NOT_COMPARED)
-    return tuple(sorted(gaps, key=lambda gap: (gap.window, gap.logstream)))
+        parts[""] = _Explaining(job, unproven, signed, jobs_path, reason=Reason.NOT_COMPARED)
+    return parts
+
+
+@dataclass(slots=True)
+class _Explaining:
+    """Missing windows of one log stream, or of all, while failed slices come by that say why. ``reason`` is
+    that of what no slice explains."""
+
+    job: Job
+    missing: WindowSet
+    signed: Sequence[Acceptance]
+    jobs_path: str
+    reason: Reason = Reason.NOT_EXPORTED
+    explained: list[Window] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def explain(self, slice_: Slice) -> None:
+        """Slices come by start; where two overlap, the earlier one's reason stands."""
+        start_s = max(slice_.window.start_s, self.explained[-1].end_s if self.explained else 0)
+        if start_s >= slice_.window.end_s:
+            return
+        self.explained.append(Window(start_s, slice_.window.end_s))
+        for piece in _within(self.missing, self.explained[-1]):
+            self.gaps += _gaps(self.job, piece, slice_, self.signed, self.jobs_path)
+
+    def all_gaps(self) -> list[Gap]:
+        rest = subtract(self.missing, self.explained)
+        left = (_gaps(self.job, p, None, self.signed, self.jobs_path, reason=self.reason) for p in rest)
+        return [*self.gaps, *(gap for gaps in left for gap in gaps)]
 
 
 def _within(pieces: WindowSet, window: Window) -> list[Window]:
