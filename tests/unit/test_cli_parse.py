@@ -17,6 +17,7 @@ from orchestrator.cli.parse import app
 COMMANDS = [
     "demo",
     "init",
+    "logstores",
     "check",
     "plan",
     "run",
@@ -30,6 +31,7 @@ COMMANDS = [
     "forget",
     "clean",
     "merge",
+    "pull",
     "emulate",
 ]
 GROUP = typer.main.get_command(app)
