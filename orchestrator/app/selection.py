@@ -29,7 +29,7 @@ def select(
     Raises UsageError for a name that fits no job and for times that do not lie in a selected job's window.
     """
     jobs = [job for job in job_file.jobs if is_meant(job, names)]
-    fleets = [replace(fleet, only=tuple(names)) for fleet in job_file.fleets if _may_be_meant(fleet, names)]
+    fleets = [_asked_of(fleet, names) for fleet in job_file.fleets if _may_be_meant(fleet, names)]
     for name in names:
         if not any(fnmatchcase(job.name, name) for job in job_file.jobs) and not any(
             _may_fit(fleet, name) for fleet in job_file.fleets
@@ -39,7 +39,8 @@ def select(
         raise UsageError(
             f"{job_file.path}: no job is enabled", hint="set enabled = true, or name one with --job"
         )
-    others = tuple(job for job in job_file.jobs if job not in jobs)
+    meant = {job.name for job in jobs}
+    others = tuple(job for job in job_file.jobs if job.name not in meant)
     if from_ or to:
         jobs = [_narrowed(job, from_, to, now_s) for job in jobs]
         fleets = [replace(fleet, template=_narrowed(fleet.template, from_, to, now_s)) for fleet in fleets]
@@ -70,8 +71,15 @@ def _may_be_meant(fleet: Fleet, names: Sequence[str]) -> bool:
     return any(fleet.template.enabled or not is_pattern(name) for name in may_fit)
 
 
+def _asked_of(fleet: Fleet, names: Sequence[str]) -> Fleet:
+    """The fleet narrowed to names; its own name means all of it."""
+    if fleet.template.name in names:
+        return replace(fleet, template=replace(fleet.template, enabled=True))
+    return replace(fleet, only=tuple(names))
+
+
 def _may_fit(fleet: Fleet, name: str) -> bool:
-    return is_pattern(name) or fits_template(fleet, name)
+    return is_pattern(name) or name == fleet.template.name or fits_template(fleet, name)
 
 
 def zone_of(name: str) -> tzinfo:

@@ -424,7 +424,8 @@ def test_nothing_is_asked_for_in_the_name_of_a_stream_that_is_not_there(
 
 
 def test_other_patterns_are_another_job(play: Callable[..., None]) -> None:
-    """The manifest holds what the streams of the old patterns were proven to be: a change is refused."""
+    """The manifest holds what the streams of the old patterns were proven to be: a change is refused, and so
+    is one of a fleet's search, job by job."""
 
     async def story(site: Site) -> None:
         site.write(STREAMS)
@@ -434,6 +435,12 @@ def test_other_patterns_are_another_job(play: Callable[..., None]) -> None:
         assert changed.exit == 2
         assert changed.jobs[0].error is not None
         assert "logstream: '*' in the manifest" in changed.jobs[0].error.message
+        site.write(FLEET)
+        assert (await site.run("x-{logstore}")).exit == 0
+        site.write(FLEET + 'query = "a"\n')
+        other = await site.run()
+        assert other.jobs[0].error is not None
+        assert (other.exit, "query: 'match *' in the manifest" in other.jobs[0].error.message) == (2, True)
 
     play(story, [logstore("web-a", "a", "b")])
 

@@ -181,6 +181,15 @@ def test_a_fleet_that_is_not_enabled_wants_full_names() -> None:
     assert len(select(job_file, ("x-web-a",), now_s=NOW_S).fleets) == 1
 
 
+def test_a_fleet_answers_to_its_own_name() -> None:
+    """The name as written, braces and all, means every job of the table, enabled or not."""
+    job_file = file_of({"name": "plain", "logstore": "api", "destination": "b"}, {"enabled": False})
+    chosen = select(job_file, ("x-{logstore}",), now_s=NOW_S)
+    assert chosen.jobs == ()
+    (fleet,) = chosen.fleets
+    assert (fleet.only, fleet.template.enabled) == ((), True)
+
+
 def test_what_is_shown_of_a_fleet_is_safe_to_show() -> None:
     """What came from the environment is hidden, and a logstore's name cannot steer a terminal."""
     found = find(fleet_of(project="shop-secret"), ["web-\x1b[2J", "web-a"], {})
