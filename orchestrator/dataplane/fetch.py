@@ -68,11 +68,18 @@ class Fetch:
         ServiceFault for an answer to another question, BrokenBody when more comes than was announced,
         DiskFull, StorageError."""
         failures, changes, reached = 0, 0, self._inflow.offset_bytes
+        ended_at: int | None = None
         while not self._whole():
             begun_at = self._inflow.offset_bytes
             try:
-                if await self._one_answer():
-                    return
+                if await self._one_answer(ended_at):
+                    # A body of no announced length may have been cut off and look finished: what comes after
+                    # its end, if anything, is asked for once.
+                    ended = self._inflow.offset_bytes
+                    if self._inflow.progress.total_bytes is not None or ended in (0, ended_at):
+                        return
+                    ended_at = ended
+                    continue
                 # Some servers answer a range with a piece of it, and the rest is asked for at once.
                 if self._inflow.offset_bytes - begun_at < OVERLAP_BYTES:
                     total = self._inflow.progress.total_bytes
@@ -102,8 +109,9 @@ class Fetch:
         digest = hashlib.sha256(f"{self._ticket.attempt_key}:{failures}".encode()).digest()
         return _FIRST_PAUSE_S * 4.0 ** (failures - 1) * (0.5 + digest[0] / 510)
 
-    async def _one_answer(self) -> bool:
-        """Take one answer; whether it was the last one needed."""
+    async def _one_answer(self, ended_at: int | None) -> bool:
+        """Take one answer; whether it was the last one needed. ``ended_at``: where an earlier one ended that
+        did not say how long the file is."""
         inflow = self._inflow
         known, have = inflow.progress, inflow.offset_bytes
         overlap = 0 if known.etag and known.total_bytes is not None else min(have, OVERLAP_BYTES)
@@ -112,6 +120,8 @@ class Fetch:
             self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
         ) as answer:
             _refuse_unreadable(answer.content_encoding)
+            if have == ended_at and answer.offset_bytes < asked and answer.total_bytes in (None, have):
+                return True  # ranges are ignored: the whole file again would tell no more
             await self._aligned(answer, asked)
             total = inflow.progress.total_bytes
             coming = max(0, total - inflow.offset_bytes) if total is not None else 0

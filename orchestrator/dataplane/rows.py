@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from orchestrator.dataplane.csvform import CSV_ROW, CSV_ROWS, Columns, header_of
+from orchestrator.dataplane.csvform import CSV_ROW, CSV_ROWS, Columns, cells_of, header_of
 from orchestrator.dataplane.sniff import HEAD_BYTES, Shape, shape_of, split_bom
 from orchestrator.errors import BrokenBody
 
@@ -34,6 +34,16 @@ def split_rows(region: bytes, shape: Shape) -> list[bytes]:
             found = _LINES.findall(region)
         return [row for row in found if row not in (b"\n", b"\r\n")]
     return [row for row in _LINES.findall(region) if not row.isspace()]
+
+
+def _is_json(row: bytes) -> bool:
+    try:
+        json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=float)
+    except ValueError:
+        return False
+    except RecursionError:
+        return True  # nested too deeply to tell
+    return True
 
 
 class _Cutter(Protocol):
@@ -92,8 +102,21 @@ class RowStream:
             last, unterminated = self._cutter.finish()
             self.unterminated = self.unterminated or unterminated
             region = self._without_header(region + last)
+            if unterminated:
+                self._refuse_torn(last)
         self._head, self._head_bytes, self._cutter, self._header_due = [], 0, None, True
         return region
+
+    def _refuse_torn(self, region: bytes) -> None:
+        """A last row without line end is whole only if it has all that makes it one. Raises BrokenBody."""
+        last = split_rows(region, self.shape)[-1:]
+        if self.shape is Shape.CSV:
+            columns = len(self.columns.names) if self.columns is not None else 0
+            torn = any(len(cells_of(row)) < columns for row in last)
+        else:
+            torn = any(row.lstrip().startswith(b"{") and not _is_json(row) for row in last)
+        if torn:
+            raise BrokenBody("the file ends inside a row")
 
     def _begin(self) -> bytes:
         """Decide the shape by the head; returns it without byte order mark."""
@@ -158,8 +181,6 @@ class _Lines:
         self._rest, self._rest_bytes = [], 0
         if not last.strip():
             return b"", False
-        if last.lstrip().startswith(b"{") and not last.rstrip().endswith(b"}"):
-            raise BrokenBody("the file ends inside a row")
         return last + b"\n", True
 
 

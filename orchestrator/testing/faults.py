@@ -134,7 +134,7 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "internal errors": _whim("internal errors", "answer 500"),
     "malformed answers": _whim("malformed answers", "malformed answer"),
     "bodies break off": _whim("bodies break off", "body broke off"),
-    "bodies end early": _whim("bodies end early", "body ended early", tags="counts csv"),
+    "bodies end early": _whim("bodies end early", "body ended early", tags="counts"),
     "file errors": _whim("file errors", "file answered 5xx"),
     "slow files": _whim("slow files", "slow file"),
     "server clock ahead": _whim("server clock ahead", "other clock at the service"),

@@ -154,7 +154,8 @@ def test_csv_rows_are_those_of_a_slow_reader(body: bytes, borders: list[int], he
     body = b"@timestamp,@raw\n" + body
     told = streamed(body, borders, head, Shape.CSV)
     expected = naive_csv(body)
-    if expected is None:
+    torn = expected and not body.removesuffix(b"\r").endswith(b"\n") and len(cells_of(expected[-1])) < 2
+    if expected is None or torn:
         assert isinstance(told, BrokenBody)
         return
     assert told[-1] == expected[1:]

@@ -50,8 +50,9 @@ class Server:
         self.encoding = encoding
         self.opens: list[tuple[int, str]] = []
         self.sent = 0
-        self.mishaps: list[tuple[int, Exception]] = []
-        """For each request in turn: after how many bytes of its body what is raised; no entry, no mishap."""
+        self.mishaps: list[tuple[int, Exception | None]] = []
+        """For each request in turn: after how many bytes of its body what is raised, or with None that it
+        ends there as if it were whole; no entry, no mishap."""
         self.pause_at: int | None = None
         """Stop sending at this offset until ``go`` is set."""
         self.paused = asyncio.Event()

@@ -180,10 +180,25 @@ def test_without_an_etag_the_last_bytes_are_compared(tmp_path: Path, same: bool,
         assert len(source.body) == len(BODY)
     receipt = fetched(source, ticket(tmp_path))
     assert source.opens[1] == (recorded - fetch.OVERLAP_BYTES, "")
-    assert [offset for offset, _ in source.opens[2:]] == ([] if same else [0])
+    anew = [] if same else [0]
+    looks = [] if says_length else [len(BODY) - fetch.OVERLAP_BYTES]  # whether anything follows the end
+    assert [offset for offset, _ in source.opens[2:]] == [*anew, *looks]
     assert Path(receipt.staged_path).read_bytes() == source.body
     if same:
-        assert receipt.wire_bytes == len(BODY) + fetch.OVERLAP_BYTES
+        assert receipt.wire_bytes == len(BODY) + (1 + len(looks)) * fetch.OVERLAP_BYTES
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_body_of_no_announced_length_is_asked_whether_it_goes_on(tmp_path: Path, ranges: bool) -> None:
+    """One that was cut off and looked finished is fetched to its end; where ranges are ignored, the whole is
+    not fetched twice to learn nothing."""
+    source = server(says_length=False, etag="", ranges=ranges)
+    if ranges:
+        source.mishaps = [(100_000, None)]
+    receipt = fetched(source, ticket(tmp_path))
+    assert Path(receipt.staged_path).read_bytes() == BODY
+    assert len(source.opens) == (3 if ranges else 2)
+    assert receipt.wire_bytes <= len(BODY) + 2 * fetch.OVERLAP_BYTES
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -211,3 +211,29 @@ def test_the_head_is_bounded() -> None:
     """A file of blank lines longer than the head is still read, block by block."""
     assert HEAD_BYTES == 64 * 1024
     assert found(b"\n" * 100_000, 4096)[1] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"@timestamp,@seq,@raw\n1,2,three\n4,5",
+        b"1,2,three\n4,5",
+        b'{"@raw":"a"}\n{"@raw":"b}',
+        b'{"a":{"b":1}',
+    ],
+)
+def test_a_last_row_without_line_end_must_be_all_there(body: bytes) -> None:
+    """A file that was cut off inside its last row may hold as many rows as were counted."""
+    stream = RowStream(Shape.JSON_LINES)
+    stream.feed(body)
+    with pytest.raises(BrokenBody, match="inside a row"):
+        stream.finish()
+
+
+@pytest.mark.parametrize("body", [b"a,b\n1,2\n3,4", b'{"a":1}\n{"b":"}"}', b"no json\nat all"])
+def test_a_last_row_without_line_end_that_is_whole_is_one(body: bytes) -> None:
+    """Files end without a newline, too."""
+    stream = RowStream(Shape.JSON_LINES)
+    region = stream.feed(body) + stream.finish()
+    assert region.endswith(b"\n")
+    assert stream.unterminated
