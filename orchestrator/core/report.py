@@ -138,7 +138,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
-    """One slice of a plan; ``lines`` None when nothing could be counted."""
+    """One slice of a plan; ``lines`` counted, or estimated from buckets of the service's own; None when
+    nothing could be counted."""
 
     window: Window
     logstream: str

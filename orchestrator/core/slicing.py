@@ -4,30 +4,31 @@
 out. The book holds one *line* of pieces in time order, from the oldest second not yet handed out to the
 newest one asked about:
 
-    TO_ASK → ASKED → KNOWN ─┬─ holds too much, or crosses a boundary: its parts, TO_ASK
-                            ├─ packed with its neighbours: SLICE
+    TO_ASK → ASKED → KNOWN ─┬─ too coarse to cut slices from (``refining``): its parts, TO_ASK
+                            ├─ packed with its neighbours (``packing``): SLICE
                             └─ nothing in it, no neighbour to go with: TO_WITNESS → WITNESSED → PROOF (or
                             KNOWN after all)
 
-Packing is greedy from the left, which gives the fewest slices for given pieces, and starts only where the
-left edge is certain. Only the piece where a cut falls is counted more finely, twice at most, so questions
-grow with the number of slices and not with the length of the window. Whatever is finished at the head of the
-line leaves it at once; the book stays as small as what is open.
+A window is first counted as a whole; what holds more than a slice is asked for in buckets, as narrow as its
+density wants them, and only buckets too full to cut between are asked for once more. Where no buckets are to
+be had, counts of ever smaller parts do instead. So questions grow with what there is to cut, and not with the
+length of the window. Whatever is finished at the head of the line leaves it at once.
 
 Counts plan; they prove nothing but emptiness, and that only when a second witness agrees. Every count used
-for a slice was really asked for: a part is never computed as the rest of a whole that was counted at another
-time.
+for a slice was really asked for: what is only estimated says so.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, StrEnum, auto
-from itertools import islice, pairwise
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-from orchestrator.core.align import NextBoundary
+from orchestrator.core.packing import pack
+from orchestrator.core.pieces import DONE, OUT, Is, Piece, Rules, cells, parts
+from orchestrator.core.refining import Sight, divided, looked_at_again
+from orchestrator.core.series import Series
 from orchestrator.core.window import Window, WindowSet, normalise
 
 __all__ = [
@@ -45,17 +46,16 @@ __all__ = [
 
 _LEAST_HEADROOM = 0.005
 _MOST_HEADROOM = 0.05
-_MOST_PARTS = 16
-_AIM = 0.95
-"""A part is cut to hold this share of the capacity: where logs come evenly, one question makes one slice."""
-_WELL_FILLED = 0.9
-"""A slice this full is not worth another question."""
-_MOST_REFINED = 2
 _AHEAD = 64
 """How many pieces of the line may be asked about besides one per lane: the cut to the left waits for its own
 answers, and without this the idle lanes would count the whole window meanwhile."""
 _BLIND_S = 3600
 """How long a slice is when nothing can be counted."""
+_TOLERATED = 0.9
+"""Buckets that hold less of what was counted are taken for cut short; a few lines come and go meanwhile."""
+_PARTS_AFTER_TOO_MUCH = 8
+_MOST_TOO_MUCH = 4
+"""How often a window that is too long to be counted at once is taken apart before it is planned uncounted."""
 
 
 def capacity_lines(max_lines: int, observed_excess: float = 0.0) -> int:
@@ -70,29 +70,39 @@ def capacity_lines(max_lines: int, observed_excess: float = 0.0) -> int:
 
 
 class Kind(StrEnum):
-    """What is asked about a window: how many lines, or, once counted as empty, whether another way of
-    counting agrees."""
+    """What is asked about a window: how many lines; how many per bucket; or, once counted as empty, whether
+    another way of counting agrees."""
 
     COUNT = "count"
+    BUCKETS = "buckets"
     WITNESS = "witness"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``id`` is unique within a book and grows."""
+    """``id`` is unique within a book and grows. ``width_s``: of BUCKETS, how wide they should be; others
+    will do."""
 
     id: int
     kind: Kind
     window: Window
+    width_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``lines`` None: cannot be counted. ``at`` is when the question was put (UTC epoch seconds)."""
+    """``lines`` None: cannot be counted. ``at`` is when the question was put (UTC epoch seconds).
+
+    ``series`` is the window in buckets: of a question for BUCKETS the answer itself, to one for a COUNT what
+    happened to come with it. ``too_much``: this window is more than the service can count at once, a shorter
+    one it might.
+    """
 
     question_id: int
     lines: int | None
     at: float
+    series: Series | None = None
+    too_much: bool = False
 
     @property
     def unavailable(self) -> bool:
@@ -101,8 +111,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PlannedWindow:
-    """A slice to be made. ``lines`` None: not counted, and then ``counted_at`` is None too; else the earliest
-    of the counts it was packed from."""
+    """A slice to be made. ``lines`` None: not counted. ``counted_at``: the earliest of the counts it was
+    packed from; None with ``lines`` means an estimate."""
 
     window: Window
     lines: int | None
@@ -119,56 +129,6 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """``capacity`` lines a slice at most (``capacity_lines``), no slice across a boundary, ``lanes``
-    questions out at once."""
-
-    capacity: int
-    next_boundary: NextBoundary
-    lanes: int
-
-    def __post_init__(self) -> None:
-        if self.capacity < 1 or self.lanes < 1:
-            raise ValueError(f"capacity {self.capacity} and lanes {self.lanes} must be at least 1")
-
-    def crossed(self, window: Window) -> int | None:
-        """The first boundary strictly inside ``window``."""
-        at_s = self.next_boundary(window.start_s)
-        return at_s if at_s is not None and at_s < window.end_s else None
-
-    def is_boundary(self, at_s: int) -> bool:
-        return self.next_boundary(at_s - 1) == at_s
-
-
-class _Is(Enum):
-    TO_ASK = auto()
-    ASKED = auto()
-    KNOWN = auto()
-    TO_WITNESS = auto()
-    WITNESSED = auto()
-    SLICE = auto()
-    BLIND = auto()
-    """A slice never counted."""
-    PROOF = auto()
-
-
-_UNKNOWN = frozenset({_Is.TO_ASK, _Is.ASKED})
-_OUT = frozenset({_Is.ASKED, _Is.WITNESSED})
-_DONE = frozenset({_Is.SLICE, _Is.BLIND, _Is.PROOF})
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    window: Window
-    state: _Is = _Is.TO_ASK
-    lines: int = 0
-    """Like ``counted_at`` meaningful from KNOWN on, and not for BLIND."""
-    counted_at: float = 0.0
-    question_id: int = 0
-    refined: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Book:
     """Everything known so far; a value. ``asked`` counts all questions and names the last one."""
 
@@ -176,8 +136,12 @@ class Book:
     rules: Rules
     opened: int = 0
     """How many windows of ``missing`` have entered the line."""
-    line: tuple[_Piece, ...] = ()
+    line: tuple[Piece, ...] = ()
     asked: int = 0
+    sight: Sight = field(default_factory=Sight)
+    counted: bool = False
+    """Some count has been answered. Before that one question is out at a time: a service that cannot count,
+    or not so much at once, is found out by the first."""
 
     @staticmethod
     def start(missing: Iterable[Window], rules: Rules) -> Book:
@@ -206,197 +170,105 @@ def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
     holds at most ``capacity`` lines or lasts one second; the same book and answers give the same step.
     """
     rules = book.rules
-    line = list(_take_in(book.line, {answer.question_id: answer for answer in answers}, rules))
-    line = _pack(_divide(line, rules), rules)
+    book = _taken_in(book, {answer.question_id: answer for answer in answers})
+    line = pack(list(book.line), rules, book.sight)
     done = 0
-    while done < len(line) and line[done].state in _DONE:
+    while done < len(line) and line[done].state in DONE:
         done += 1
     asked_book, questions = _ask(replace(book, line=tuple(line[done:])))
     return Step(
         book=asked_book,
         questions=questions,
-        ready=tuple(_planned(piece) for piece in line[:done] if piece.state is not _Is.PROOF),
+        ready=tuple(_planned(piece) for piece in line[:done] if piece.state is not Is.PROOF),
         proofs=tuple(
-            Proof(piece.window, piece.counted_at) for piece in line[:done] if piece.state is _Is.PROOF
+            Proof(piece.window, piece.counted_at) for piece in line[:done] if piece.state is Is.PROOF
         ),
         finished=not asked_book.line,
     )
 
 
-def _planned(piece: _Piece) -> PlannedWindow:
-    if piece.state is _Is.BLIND:
+def _planned(piece: Piece) -> PlannedWindow:
+    if piece.state is Is.BLIND or piece.series is None:
         return PlannedWindow(piece.window, None, None)
-    return PlannedWindow(piece.window, piece.lines, piece.counted_at)
+    return PlannedWindow(piece.window, piece.lines, piece.counted_at if piece.series.exact else None)
 
 
 # --- answers ---
 
 
-def _take_in(line: Iterable[_Piece], answers: dict[int, Answer], rules: Rules) -> Iterator[_Piece]:
-    for piece in line:
-        answer = answers.get(piece.question_id) if piece.state in _OUT else None
+def _taken_in(book: Book, answers: dict[int, Answer]) -> Book:
+    line: list[Piece] = []
+    for piece in book.line:
+        answer = answers.get(piece.question_id) if piece.state in OUT else None
         if answer is None:
-            yield piece
-        elif piece.state is _Is.ASKED:
-            if answer.lines is None or answer.unavailable:
-                yield from (_Piece(window, _Is.BLIND) for window in _lanes(piece.window, rules))
-            else:
-                yield replace(piece, state=_Is.KNOWN, lines=answer.lines, counted_at=answer.at)
-        elif answer.lines is None or answer.unavailable:
-            # One witness is no proof: let the remote task be the second one.
-            for window in _cells(piece.window, rules):
-                yield replace(piece, window=window, state=_Is.SLICE)
-        elif not answer.lines:
-            yield replace(piece, state=_Is.PROOF)
-        elif answer.lines <= rules.capacity and rules.crossed(piece.window) is None:
-            yield replace(piece, state=_Is.KNOWN, lines=answer.lines, counted_at=answer.at)
+            line.append(piece)
+        elif piece.state is Is.WITNESSED:
+            line += _witnessed(piece, answer, book.rules)
         else:
-            # The two ways of counting contradict each other, and dividing by the one that says "nothing"
-            # would only lead here again: plan as if nothing could be counted.
-            yield from (_Piece(window, _Is.BLIND) for window in _lanes(piece.window, rules))
+            known, book = _answered(piece, answer, book)
+            line += known
+    return replace(book, line=tuple(line))
 
 
-def _cells(window: Window, rules: Rules) -> Iterator[Window]:
-    """``window`` cut at every boundary."""
-    while (at_s := rules.crossed(window)) is not None:
-        cell, window = window.split(at_s)
-        yield cell
-    yield window
+def _answered(piece: Piece, answer: Answer, book: Book) -> tuple[list[Piece], Book]:
+    if piece.width_s:
+        return _in_buckets(piece, answer, book)
+    if answer.lines is None or answer.unavailable:
+        window = piece.window
+        if answer.too_much and piece.depth < _MOST_TOO_MUCH and window.length_s > _BLIND_S:
+            return [Piece(part, depth=piece.depth + 1) for part in parts(window, _PARTS_AFTER_TOO_MUCH)], book
+        return [Piece(window, Is.BLIND) for window in _lanes(window, book.rules)], book
+    series = Series.single(piece.window, answer.lines)
+    if answer.series is not None and answer.lines > book.rules.capacity:
+        book = replace(book, sight=book.sight.seen(0, answer.series))
+        series = answer.series
+    known = replace(piece, state=Is.KNOWN, series=series, counted_at=answer.at)
+    book = replace(book, counted=True)
+    return divided(known, book.sight, book.rules), book
+
+
+def _in_buckets(piece: Piece, answer: Answer, book: Book) -> tuple[list[Piece], Book]:
+    """Buckets that hold much less than was counted before were cut short."""
+    series = answer.series
+    if series is None or series.total < _TOLERATED * piece.lines:
+        too_much = answer.too_much or series is not None
+        sight = book.sight.cut_short() if too_much else book.sight.refused()
+        return list(looked_at_again(piece, sight, book.rules)), replace(book, sight=sight)
+    book = replace(book, sight=book.sight.seen(piece.width_s, series))
+    if series.total < piece.lines:
+        series = replace(series, exact=False)
+    tail: list[Piece] = []
+    if piece.series is None and series.total and not series.lines[-1]:
+        # Nothing says how many lines there should be: what the answer ends without may have been cut off.
+        held = max(number for number, lines in enumerate(series.lines) if lines) + 1
+        tail = [Piece(Window(series.edges[held], series.edges[-1]), depth=piece.depth)]
+        series = series.part(0, held)
+    known = replace(
+        piece, window=series.window, state=Is.KNOWN, series=series, counted_at=answer.at, width_s=0
+    )
+    return [*divided(known, book.sight, book.rules), *tail], book
+
+
+def _witnessed(piece: Piece, answer: Answer, rules: Rules) -> Iterator[Piece]:
+    if answer.lines is None or answer.unavailable:
+        # One witness is no proof: let the remote task be the second one.
+        for window in cells(piece.window, rules):
+            yield replace(piece, window=window, state=Is.SLICE)
+    elif not answer.lines:
+        yield replace(piece, state=Is.PROOF)
+    elif answer.lines <= rules.capacity and rules.crossed(piece.window) is None:
+        series = Series.single(piece.window, answer.lines)
+        yield replace(piece, state=Is.KNOWN, series=series, counted_at=answer.at)
+    else:
+        # The two ways of counting contradict each other, and dividing by the one that says "nothing"
+        # would only lead here again: plan as if nothing could be counted.
+        yield from (Piece(window, Is.BLIND) for window in _lanes(piece.window, rules))
 
 
 def _lanes(window: Window, rules: Rules) -> Iterator[Window]:
     """Blind slices: equal parts of an hour at most."""
-    for cell in _cells(window, rules):
-        yield from _parts(cell, math.ceil(cell.length_s / _BLIND_S))
-
-
-def _parts(window: Window, count: int) -> Iterator[Window]:
-    """``count`` parts as equal as whole seconds allow. ``count`` must not exceed the seconds there are."""
-    cuts = [window.start_s + window.length_s * number // count for number in range(count + 1)]
-    for start_s, end_s in pairwise(cuts):
-        yield Window(start_s, end_s)
-
-
-# --- dividing what holds too much ---
-
-
-def _divide(line: Iterable[_Piece], rules: Rules) -> list[_Piece]:
-    divided: list[_Piece] = []
-    for piece in line:
-        if piece.state is _Is.KNOWN and piece.lines and rules.crossed(piece.window) is not None:
-            divided += [_Piece(window) for window in _at_boundaries(piece.window, rules)]
-        elif piece.state is _Is.KNOWN and piece.lines > rules.capacity and piece.window.length_s > 1:
-            count = min(piece.window.length_s, _part_count(piece.lines, rules))
-            divided += [_Piece(window) for window in _parts(piece.window, count)]
-        else:
-            divided.append(piece)
-    return divided
-
-
-def _part_count(lines: int, rules: Rules) -> int:
-    """So many parts that each holds one slice's worth, or, where that is more than 16, about a whole number
-    of them."""
-    slices = math.ceil(lines / (rules.capacity * _AIM))
-    each = math.ceil(slices / _MOST_PARTS)
-    return max(2, math.ceil(slices / each))
-
-
-def _at_boundaries(window: Window, rules: Rules) -> list[Window]:
-    """Every cell its own part if they are few, else at most 16 about equal bundles of cells."""
-    cells = list(islice(_cells(window, rules), _MOST_PARTS + 1))
-    if len(cells) <= _MOST_PARTS:
-        return cells
-    cuts = [window.start_s]
-    for number in range(1, _MOST_PARTS):
-        ideal_s = window.start_s + window.length_s * number // _MOST_PARTS
-        at_s = rules.next_boundary(max(ideal_s - 1, cuts[-1]))
-        if at_s is None or at_s >= window.end_s:
-            break
-        cuts.append(at_s)
-    if len(cuts) == 1:  # all boundaries crowd at the start
-        cuts.append(cells[0].end_s)
-    return [Window(start_s, end_s) for start_s, end_s in pairwise([*cuts, window.end_s])]
-
-
-# --- packing ---
-
-
-def _pack(line: list[_Piece], rules: Rules) -> list[_Piece]:
-    """One pass from the left. Pieces across boundaries begin and end at walls: they were cut nowhere else.
-    ``current`` is the slice being filled; it closes at a wall, or when the next piece does not fit; before an
-    unknown piece it stays open."""
-    packed: list[_Piece] = []
-    current: _Piece | None = None
-    certain = True  # whether the left edge of what comes next is fixed
-    rest = line[::-1]
-
-    def close() -> None:
-        nonlocal current
-        if current is not None:
-            packed.append(replace(current, state=_Is.SLICE if current.lines else _Is.TO_WITNESS))
-            current = None
-
-    while rest:
-        piece = rest.pop()
-        left = current or (packed[-1] if packed else None)
-        if (
-            left is None
-            or left.window.end_s != piece.window.start_s
-            or rules.is_boundary(piece.window.start_s)
-        ):
-            close()
-            certain = True
-        if piece.state is not _Is.KNOWN:
-            unknown = piece.state in _UNKNOWN
-            if not unknown:
-                close()
-            elif current is not None:
-                packed.append(current)
-                current = None
-            packed.append(piece)
-            certain = not unknown
-        elif not certain:
-            packed.append(piece)
-        elif rules.crossed(piece.window) is not None:  # empty, or it would have been divided
-            packed.append(replace(piece, state=_Is.TO_WITNESS))
-        elif piece.lines > rules.capacity:  # one second: nothing longer is left undivided
-            close()
-            packed.append(replace(piece, state=_Is.SLICE))
-        elif current is None:
-            current = piece
-        elif current.lines + piece.lines <= rules.capacity:
-            current = _joined(current, piece)
-        elif halves := _refined(current, piece, rules):
-            rest += halves[::-1]
-        else:
-            close()
-            current = piece
-    close()
-    return packed
-
-
-def _joined(left: _Piece, right: _Piece) -> _Piece:
-    return replace(
-        left,
-        window=Window(left.window.start_s, right.window.end_s),
-        lines=left.lines + right.lines,
-        counted_at=min(left.counted_at, right.counted_at),
-    )
-
-
-def _refined(current: _Piece, piece: _Piece, rules: Rules) -> list[_Piece]:
-    """``piece`` in two, to be counted, so that its left part just fills ``current``; nothing when it is not
-    worth it."""
-    if current.lines >= _WELL_FILLED * rules.capacity or piece.refined >= _MOST_REFINED:
-        return []
-    room = rules.capacity - current.lines
-    left_s = int(piece.window.length_s * room / piece.lines * _AIM)
-    if not 0 < left_s < piece.window.length_s:
-        return []
-    return [
-        _Piece(window, refined=piece.refined + 1)
-        for window in piece.window.split(piece.window.start_s + left_s)
-    ]
+    for cell in cells(window, rules):
+        yield from parts(cell, math.ceil(cell.length_s / _BLIND_S))
 
 
 # --- asking ---
@@ -406,7 +278,8 @@ def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:
     """Ask about the oldest pieces first, so that the line stays short; open further windows while lanes are
     free."""
     line = list(book.line)
-    free = book.rules.lanes - sum(piece.state in _OUT for piece in line)
+    lanes = book.rules.lanes if book.counted else 1
+    free = lanes - sum(piece.state in OUT for piece in line)
     questions: list[Question] = []
     opened = book.opened
     number = 0
@@ -414,16 +287,15 @@ def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:
         if number == len(line):
             if opened == len(book.missing):
                 break
-            line.append(_Piece(book.missing[opened]))
+            line.append(Piece(book.missing[opened]))
             opened += 1
         piece = line[number]
-        if piece.state in (_Is.TO_ASK, _Is.TO_WITNESS):
+        if piece.state in (Is.TO_ASK, Is.TO_WITNESS):
             question_id = book.asked + len(questions) + 1
-            to_ask = piece.state is _Is.TO_ASK
-            line[number] = replace(
-                piece, state=_Is.ASKED if to_ask else _Is.WITNESSED, question_id=question_id
-            )
-            questions.append(Question(question_id, Kind.COUNT if to_ask else Kind.WITNESS, piece.window))
+            to_ask = piece.state is Is.TO_ASK
+            line[number] = replace(piece, state=Is.ASKED if to_ask else Is.WITNESSED, question_id=question_id)
+            kind = (Kind.BUCKETS if piece.width_s else Kind.COUNT) if to_ask else Kind.WITNESS
+            questions.append(Question(question_id, kind, piece.window, piece.width_s if to_ask else 0))
             free -= 1
         number += 1
     return replace(book, line=tuple(line), opened=opened, asked=book.asked + len(questions)), tuple(questions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, NoReturn, TypeVar
 
@@ -153,8 +154,29 @@ class InProcessService:
             ask = self._ask(identity, logstream, window, query, now_s)
             table = run_analysis(ask, parse_statement(query), self.world.behaviour)
             if table.truncated:
-                return CountUnavailable("the count was cut short")
+                return CountUnavailable("the count was cut short", too_much=True)
             return int(float(table.rows[0][0]))
+
+        return await self._counted(Family.QUERY, counted)
+
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        search = identity.query.strip() or "match *"
+        query = (
+            f"{search} | select histogram(cast(`@timestamp` as timestamp), interval {width_s} second) as h, "
+            "count(*) as c group by h order by h limit 100000"
+        )
+
+        def counted(now_s: float) -> Histogram | CountUnavailable:
+            # The form of an answer is the wire's matter: here the instants are asked for as numbers.
+            plain = replace(self.world.behaviour, sql_histogram_time="ms")
+            ask = self._ask(identity, logstream, window, query, now_s)
+            table = run_analysis(ask, parse_statement(query), plain)
+            if table.truncated:
+                return CountUnavailable("the buckets were cut short", too_much=True)
+            found = tuple(Bucket(int(at) / 1000, int(float(lines))) for at, lines in table.rows)
+            return Histogram(float(width_s), found, None)
 
         return await self._counted(Family.QUERY, counted)
 
@@ -207,7 +229,7 @@ class InProcessService:
             return await self._named(family, "query", effect)
         except (Refused, ServiceFault, Throttled) as failed:
             if failed.service_code == "InvalidParameter" or failed.status in (413, 500, 504):
-                return CountUnavailable(str(failed))
+                return CountUnavailable(str(failed), too_much=failed.status in (413, 504))
             raise
 
     async def _meta(self, effect: Callable[[float], _T]) -> _T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.engine.planner import Planner, rules_for
+from orchestrator.engine.planner import Planner, PlanPart, rules_for
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
     check_identity,
@@ -34,15 +34,23 @@ async def planned_slices(
     """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven
     silence. Raises
     CredentialsError when the keys are lost meanwhile."""
+    async with aclosing(_parts(context, missing, room)) as parts:
+        async for part in parts:
+            planned = [
+                # What is only estimated is as good as not counted: its file is weighed against a count.
+                _slice(context, w.window, SliceState.PLANNED, w.lines if w.counted_at else None, w.counted_at)
+                for w in part.ready
+            ]
+            silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
+            yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
+
+
+async def _parts(context: JobContext, missing: WindowSet, room: Room) -> AsyncGenerator[PlanPart, None]:
     job = context.job
     planner = Planner(context.counts, job.identity, rules_for(job, lanes=room.limits.queries), room.clock)
     async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
         async for part in parts:
-            planned = [
-                _slice(context, w.window, SliceState.PLANNED, w.lines, w.counted_at) for w in part.ready
-            ]
-            silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
-            yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
+            yield part
 
 
 def _slice(
@@ -81,7 +89,7 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
         view: await missing_of(view, job.window, room.manifest, left.taken_of(view)) for view in views(job)
     }
     slices = [
-        slice_
+        PlannedSlice(slice_.window, slice_.logstream, slice_.expected_lines)
         for slice_, _ in left.events
         if slice_.window.meets(job.window) and slice_.state not in (SliceState.CUT, SliceState.SUPERSEDED)
     ]
@@ -90,11 +98,9 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
         await check_logstream(context, room)
         for view, lacking in missing.items():
             due, _ = out_of_retention(view, lacking, starts_at)
-            async for part in planned_slices(replace(context, job=view), due, room):
-                slices += [slice_ for slice_ in part if slice_.state is SliceState.PLANNED]
-    planned = tuple(
-        PlannedSlice(s.window, s.logstream, s.expected_lines) for s in sorted(slices, key=lambda s: s.window)
-    )
+            async for part in _parts(replace(context, job=view), due, room):
+                slices += [PlannedSlice(w.window, view.identity.logstream, w.lines) for w in part.ready]
+    planned = tuple(sorted(slices, key=lambda slice_: slice_.window))
     known = [slice_.lines for slice_ in planned if slice_.lines is not None]
     return JobPlan(
         job=job.name,

@@ -2,19 +2,21 @@
 
 ``core.slicing`` decides, this module asks: every question of a step becomes one call, answered in whatever
 order, and finished slices are handed out as they come. A count comes from the SQL count where that works,
-else from the histogram's total; which of the two works is found out once per run, not once per question.
+else from the histogram's total; buckets from SQL at a width of our own, else from the histogram as it is.
+Which way works is found out once per run, not once per question.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from zoneinfo import ZoneInfo
 
 from orchestrator.core.align import align_boundaries
 from orchestrator.core.job import Job, JobIdentity
+from orchestrator.core.series import Series
 from orchestrator.core.slicing import (
     Answer,
     Book,
@@ -28,7 +30,7 @@ from orchestrator.core.slicing import (
 )
 from orchestrator.core.window import Window
 from orchestrator.errors import ServiceError
-from orchestrator.ports.service import CountApi, CountUnavailable
+from orchestrator.ports.service import CountApi, CountUnavailable, Histogram
 from orchestrator.ports.time import Clock
 
 __all__ = ["PlanPart", "Planner", "rules_for"]
@@ -37,6 +39,8 @@ _EVERYTHING = frozenset({"", "*", "match *"})
 """Queries that match every record (bls-api.md 3.2)."""
 _DEAD_AFTER = 2
 """Failures of a way of counting that never worked, after which it is not tried again in this run."""
+_TOO_MUCH_AFTER = 6
+"""The same, for answers that say the window was too much: shorter ones follow."""
 
 
 def rules_for(job: Job, *, lanes: int, observed_excess: float = 0.0) -> Rules:
@@ -59,7 +63,20 @@ class PlanPart:
 
 class _Way(Enum):
     COUNT = auto()
+    BUCKETS = auto()
     HISTOGRAM = auto()
+
+
+Call = Callable[[], Awaitable["_Found"]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one call told. Nothing of it: this way does not say."""
+
+    lines: int | None = None
+    series: Series | None = None
+    too_much: bool = False
 
 
 class Planner:
@@ -76,6 +93,7 @@ class Planner:
         self._clock = clock
         self._works: set[_Way] = set()
         self._failures = dict.fromkeys(_Way, 0)
+        self._too_much = dict.fromkeys(_Way, 0)
         self._first_tries = {way: asyncio.Lock() for way in _Way}
         self.planning_requests = 0
 
@@ -110,63 +128,105 @@ class Planner:
 
     async def _answer(self, logstream: str, question: Question) -> Answer:
         asked_at = self._clock.now()
-        lines = await (self._count if question.kind is Kind.COUNT else self._witness)(
-            logstream, question.window
-        )
-        return Answer(question.id, lines, asked_at)
+        window = question.window
+        match question.kind:
+            case Kind.COUNT:
+                found = await self._count(logstream, window)
+            case Kind.BUCKETS:
+                found = await self._buckets(logstream, window, question.width_s)
+            case _:
+                found = await self._witness(logstream, window)
+        return Answer(question.id, found.lines, asked_at, found.series, found.too_much)
 
-    async def _count(self, logstream: str, window: Window) -> int | None:
+    async def _count(self, logstream: str, window: Window) -> _Found:
         """SQL count first: it is exact where a histogram's total may be truncated."""
-        lines = await self._try(_Way.COUNT, logstream, window)
-        return lines if lines is not None else await self._try(_Way.HISTOGRAM, logstream, window)
+        found = await self._try(_Way.COUNT, self._sql_count(logstream, window))
+        if found.lines is not None or found.too_much:
+            return found
+        return await self._try(_Way.HISTOGRAM, self._histogram(logstream, window))
 
-    async def _witness(self, logstream: str, window: Window) -> int | None:
+    async def _buckets(self, logstream: str, window: Window, width_s: int) -> _Found:
+        """By SQL as wide as asked for, else as the service likes."""
+        found = await self._try(_Way.BUCKETS, self._sql_buckets(logstream, window, width_s))
+        if found.series is not None or found.too_much:
+            return found
+        return await self._try(_Way.HISTOGRAM, self._histogram(logstream, window))
+
+    async def _witness(self, logstream: str, window: Window) -> _Found:
         """Another way than the one that counted nothing: without any match part when the query is everything,
         else by the histogram, else the same count again."""
         if self._identity.query.strip() in _EVERYTHING and _Way.COUNT in self._works:
-            lines = await self._try(_Way.COUNT, logstream, window, match_all=True)
-            if lines is not None:
-                return lines
-        lines = await self._try(_Way.HISTOGRAM, logstream, window)
-        return lines if lines is not None else await self._try(_Way.COUNT, logstream, window)
+            found = await self._try(_Way.COUNT, self._sql_count(logstream, window, match_all=True))
+            if found.lines is not None:
+                return found
+        found = await self._try(_Way.HISTOGRAM, self._histogram(logstream, window))
+        if found.lines is not None:
+            return found
+        return await self._try(_Way.COUNT, self._sql_count(logstream, window))
 
-    async def _try(self, way: _Way, logstream: str, window: Window, *, match_all: bool = False) -> int | None:
-        """None when this way does not say. Until a way has worked once, questions try it one after the other,
-        so that a dead one is found dead by two calls and not by one per lane."""
+    async def _try(self, way: _Way, call: Call) -> _Found:
+        """Nothing when this way does not say. Until a way has worked once, questions try it one after the
+        other, so that a dead one is found dead by two calls and not by one per lane."""
         if way in self._works:
-            return await self._ask(way, logstream, window, match_all=match_all)
+            return await self._ask(way, call)
         async with self._first_tries[way]:
             if way not in self._works:
-                if self._failures[way] >= _DEAD_AFTER:
-                    return None
-                return await self._ask(way, logstream, window, match_all=match_all)
-        return await self._ask(way, logstream, window, match_all=match_all)
+                if self._failures[way] >= _DEAD_AFTER or self._too_much[way] >= _TOO_MUCH_AFTER:
+                    return _Found()
+                return await self._ask(way, call)
+        return await self._ask(way, call)
 
-    async def _ask(self, way: _Way, logstream: str, window: Window, *, match_all: bool) -> int | None:
+    async def _ask(self, way: _Way, call: Call) -> _Found:
         self.planning_requests += 1
         try:
-            if way is _Way.COUNT:
-                lines = await self._sql_count(logstream, window, match_all=match_all)
-            else:
-                lines = await self._histogram_total(logstream, window)
+            found = await call()
         except ServiceError:
             # Planning goes on without this count: the client has retried and logged it, and whoever may not
             # query may still be allowed to export.
-            lines = None
-        if lines is None:
-            self._failures[way] += 1
-        else:
+            found = _Found()
+        if found.lines is not None or found.series is not None:
             self._works.add(way)
-        return lines
+        elif found.too_much:
+            self._too_much[way] += 1
+        else:
+            self._failures[way] += 1
+        return found
 
-    async def _sql_count(self, logstream: str, window: Window, *, match_all: bool) -> int | None:
-        answer = await self._counts.count(self._identity, logstream, window, match_all=match_all)
-        return None if isinstance(answer, CountUnavailable) else answer
+    def _sql_count(self, logstream: str, window: Window, *, match_all: bool = False) -> Call:
+        async def call() -> _Found:
+            answer = await self._counts.count(self._identity, logstream, window, match_all=match_all)
+            if isinstance(answer, CountUnavailable):
+                return _Found(too_much=answer.too_much)
+            return _Found(answer)
 
-    async def _histogram_total(self, logstream: str, window: Window) -> int | None:
-        """The larger of ``hits`` and the sum of buckets: empty means that both are nothing (design 5,
-        Slicing)."""
-        answer = await self._counts.histogram(self._identity, logstream, window)
-        if isinstance(answer, CountUnavailable) or answer.hits is None or answer.truncated:
-            return None
-        return max(answer.hits, sum(bucket.lines for bucket in answer.buckets))
+        return call
+
+    def _sql_buckets(self, logstream: str, window: Window, width_s: int) -> Call:
+        async def call() -> _Found:
+            answer = await self._counts.buckets(self._identity, logstream, window, width_s)
+            if isinstance(answer, CountUnavailable):
+                return _Found(too_much=answer.too_much)
+            return _Found(series=_series(window, answer))
+
+        return call
+
+    def _histogram(self, logstream: str, window: Window) -> Call:
+        """Its total is the larger of ``hits`` and the sum of buckets: empty means that both are nothing
+        (design 5, Slicing). Buckets that do not make up the total are not where the lines are."""
+
+        async def call() -> _Found:
+            answer = await self._counts.histogram(self._identity, logstream, window)
+            if isinstance(answer, CountUnavailable):
+                return _Found(too_much=answer.too_much)
+            if answer.hits is None or answer.truncated:
+                return _Found(too_much=answer.truncated)
+            series = _series(window, answer)
+            lines = max(answer.hits, series.total)
+            return _Found(lines, series if series.total >= answer.hits else None)
+
+        return call
+
+
+def _series(window: Window, answer: Histogram) -> Series:
+    buckets = ((bucket.start_s, bucket.lines) for bucket in answer.buckets)
+    return Series.of_buckets(window, answer.interval_s, buckets)

@@ -74,9 +74,11 @@ class TaskApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CountUnavailable:
-    """The service cannot count here (no index, refused, timed out); ``why`` is for people."""
+    """The service cannot count here (no index, refused, timed out); ``why`` is for people. ``too_much``: a
+    shorter window may be counted all the same."""
 
     why: str
+    too_much: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,18 @@ class CountApi(Protocol):
         (a second witness). A truncated answer is a lower bound and therefore CountUnavailable."""
         ...
 
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        """Lines of ``window`` per ``width_s``, a divisor of the hour, by SQL; ``hits`` is None. What is left
+        out is empty, as far as the service says."""
+        ...
+
     async def histogram(
         self, identity: JobIdentity, logstream: str, window: Window
-    ) -> Histogram | CountUnavailable: ...
+    ) -> Histogram | CountUnavailable:
+        """Lines of ``window`` per stretches of the service's own choice."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

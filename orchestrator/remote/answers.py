@@ -69,7 +69,7 @@ def count_of(found: object, request_id: str) -> int | CountUnavailable:
     scanned = answer.section_or_none("datasetScanInfo")
     if result.truth("isTruncated") or (scanned is not None and scanned.truth("isTruncated")):
         why = result.text("truncatedReason") or (scanned.text("truncatedReason") if scanned else "")
-        return CountUnavailable(f"the count was cut short{f': {why}' if why else ''}")
+        return CountUnavailable(f"the count was cut short{f': {why}' if why else ''}", too_much=True)
     rows = result.items("rows")
     row = rows[0] if len(rows) == 1 else None
     if not isinstance(row, list) or len(row) != 1:

@@ -7,7 +7,7 @@ whatever is not a clear answer to it is CreateUncertain: the engine looks before
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import Accepted, CreateRequest, RemoteState, RemoteTaskStatus, TaskPage
 from orchestrator.core.redact import PresignedLink
-from orchestrator.core.window import Window, iso_utc
+from orchestrator.core.window import Window
 from orchestrator.errors import (
     CreateUncertain,
     MalformedAnswer,
@@ -31,7 +31,16 @@ from orchestrator.errors import (
 from orchestrator.ports.control import Family, Observer
 from orchestrator.ports.service import CountUnavailable, Histogram, LogStore
 from orchestrator.remote import answers
+from orchestrator.remote.found_buckets import buckets_of
 from orchestrator.remote.found_rows import FoundRows, rows_of
+from orchestrator.remote.queries import (
+    bucket_query,
+    count_query,
+    histogram_call,
+    query_call,
+    search_of,
+    segment,
+)
 from orchestrator.remote.refusals import brief, checked, from_the_service, proves_nothing_was_made, refusal
 from orchestrator.remote.session import Call, Session
 from orchestrator.remote.wire import Answer, http_date, request_id_of
@@ -125,7 +134,7 @@ class BlsClient:
             return self._cleaned(status)
 
         return await self._read(
-            call, Call(Family.DESCRIBE, "GET", f"/v2/logstore/download/{_segment(uuid)}"), read
+            call, Call(Family.DESCRIBE, "GET", f"/v2/logstore/download/{segment(uuid)}"), read
         )
 
     async def list_page(
@@ -155,7 +164,7 @@ class BlsClient:
     async def link(self, uuid: str) -> PresignedLink:
         return await self._read(
             "GetDownloadTaskLink",
-            Call(Family.LINK, "GET", f"/v2/logstore/download/link/{_segment(uuid)}"),
+            Call(Family.LINK, "GET", f"/v2/logstore/download/link/{segment(uuid)}"),
             lambda found, answer: answers.link_of(found, self._request_id(answer, found)),
         )
 
@@ -163,7 +172,7 @@ class BlsClient:
         """Not repeated inside: whoever wants the task gone asks again. Words behind a success are not read,
         but a page is: whoever sends one deleted nothing, be its status what it may."""
         call = "DeleteDownloadTask"
-        answer = await self._sent(Call(Family.DELETE, "DELETE", f"/v2/logstore/download/{_segment(uuid)}"))
+        answer = await self._sent(Call(Family.DELETE, "DELETE", f"/v2/logstore/download/{segment(uuid)}"))
         try:
             checked(answer, call, clean=self._session.clean)
         except RemoteTaskNotFound:
@@ -177,17 +186,19 @@ class BlsClient:
     async def count(
         self, identity: JobIdentity, logstream: str, window: Window, *, match_all: bool = False
     ) -> int | CountUnavailable:
-        search = identity.query.strip() or "match *"
-        query = "select count(*) as c" if match_all else f"{search} | select count(*) as c"
         return await self._count(
             "QueryLogRecord",
-            Call(
-                Family.QUERY,
-                "GET",
-                f"/v1/logstore/{_segment(identity.logstore)}/logrecord",
-                _where(identity, logstream, query, window),
-            ),
+            query_call(identity, logstream, window, count_query(identity, match_all=match_all)),
             lambda found, answer: answers.count_of(found, self._request_id(answer, found)),
+        )
+
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        return await self._count(
+            "QueryLogRecord",
+            query_call(identity, logstream, window, bucket_query(identity, width_s)),
+            lambda found, answer: buckets_of(found, self._request_id(answer, found), window, width_s),
         )
 
     async def histogram(
@@ -195,12 +206,7 @@ class BlsClient:
     ) -> Histogram | CountUnavailable:
         return await self._count(
             "QueryLogHistogram",
-            Call(
-                Family.HISTOGRAM,
-                "GET",
-                f"/v2/logstore/{_segment(identity.logstore)}/loghistogram",
-                _where(identity, logstream, identity.query.strip() or "match *", window),
-            ),
+            histogram_call(identity, logstream, window),
             lambda found, answer: answers.histogram_of(found, self._request_id(answer, found), window),
         )
 
@@ -209,11 +215,10 @@ class BlsClient:
     ) -> FoundRows:
         """One page of at most ``limit`` (up to 1,000) records of ``window``, earliest first; raises what a
         read raises."""
-        query = [*_where(identity, logstream, identity.query.strip() or "match *", window)]
-        query += [("limit", str(limit)), ("sort", "asc"), *([("marker", marker)] if marker else [])]
+        page = [("limit", str(limit)), ("sort", "asc"), *([("marker", marker)] if marker else [])]
         return await self._named(
             "QueryLogRecord",
-            Call(Family.QUERY, "GET", f"/v1/logstore/{_segment(identity.logstore)}/logrecord", query),
+            query_call(identity, logstream, window, search_of(identity), page),
             lambda found, answer: rows_of(found, self._request_id(answer, found)),
         )
 
@@ -222,7 +227,7 @@ class BlsClient:
     async def describe_logstore(self, project: str, logstore: str) -> LogStore:
         return await self._named(
             "DescribeLogStore",
-            Call(Family.META, "GET", f"/v1/logstore/{_segment(logstore)}", [("project", project)]),
+            Call(Family.META, "GET", f"/v1/logstore/{segment(logstore)}", [("project", project)]),
             lambda found, answer: answers.logstore_of(
                 found, self._request_id(answer, found), project, logstore
             ),
@@ -232,11 +237,11 @@ class BlsClient:
         return await self._pages("ListLogStore", "/v1/logstore", project)
 
     async def list_logstreams(self, project: str, logstore: str) -> tuple[str, ...]:
-        found = await self._pages("ListLogStream", f"/v1/logstore/{_segment(logstore)}/logstream", project)
+        found = await self._pages("ListLogStream", f"/v1/logstore/{segment(logstore)}/logstream", project)
         return tuple(stream.name for stream in found)
 
     async def has_index(self, project: str, logstore: str) -> bool | None:
-        call = Call(Family.META, "GET", f"/v1/logstore/{_segment(logstore)}/index", [("project", project)])
+        call = Call(Family.META, "GET", f"/v1/logstore/{segment(logstore)}/index", [("project", project)])
         try:
             return await self._named(
                 "DescribeIndex",
@@ -316,11 +321,11 @@ class BlsClient:
         try:
             found = await self._named(name, call, read)
             if isinstance(found, CountUnavailable):
-                return CountUnavailable(brief(found.why, self._session.clean, _LONGEST_TEXT))
+                return replace(found, why=brief(found.why, self._session.clean, _LONGEST_TEXT))
             return found
         except (Refused, ServiceFault, Throttled) as failed:
             if failed.service_code == "InvalidParameter" or failed.status in (413, 500, 504):
-                return CountUnavailable(str(failed))
+                return CountUnavailable(str(failed), too_much=failed.status in (413, 504))
             if failed.status == 400 and not failed.service_code:
                 return CountUnavailable(str(failed))
             raise
@@ -426,20 +431,3 @@ def _fault(state: RetryCallState) -> ServiceError:
 
 def _date(answer: Answer) -> float | None:
     return http_date(answer.headers.get("date", ""))
-
-
-def _where(identity: JobIdentity, logstream: str, query: str, window: Window) -> Sequence[tuple[str, str]]:
-    return (
-        ("project", identity.project),
-        *((("logStreamName", logstream),) if logstream else ()),
-        ("query", query),
-        ("startDateTime", iso_utc(window.start_s)),
-        ("endDateTime", iso_utc(window.end_s)),
-    )
-
-
-def _segment(name: str) -> str:
-    """``name`` as one part of a path. A slash or a dot segment would make another call of it."""
-    if not name or "/" in name or name in (".", ".."):
-        raise Refused(f"{name!r} cannot stand in an address", hint="check the names in the job file")
-    return name

@@ -233,6 +233,15 @@ class WatchedService:
             self._seen.met["count wrong"] += 1
         return found
 
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        found: Histogram | CountUnavailable = await self._told(
+            self._client.buckets(identity, logstream, window, width_s), "buckets"
+        )
+        self._seen.met["buckets refused"] += isinstance(found, CountUnavailable)
+        return found
+
     async def histogram(
         self, identity: JobIdentity, logstream: str, window: Window
     ) -> Histogram | CountUnavailable:

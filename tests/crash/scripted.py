@@ -269,6 +269,11 @@ class ScriptedService:
         told = self._script.told(window, found)
         return CountUnavailable("not now") if told is None else told
 
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        return CountUnavailable("no buckets here")
+
     async def histogram(
         self, identity: JobIdentity, logstream: str, window: Window
     ) -> Histogram | CountUnavailable:

@@ -173,7 +173,9 @@ class SliceLife(RuleBasedStateMachine):
             assert step.slice.state in (S.DONE, S.EMPTY)
             assert step.slice.reason == ""
         if isinstance(event, ev.Divided):
-            assert all(child.window == before.window for child in step.children), "by stream or by millisecond"
+            assert all(child.window == before.window for child in step.children), (
+                "by stream or by millisecond"
+            )
         elif step.children:
             assert subtract([before.window], [child.window for child in step.children]) == ()
             assert sum(child.window.length_s for child in step.children) == before.window.length_s

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.series import Series
 from orchestrator.core.slicing import Answer, Book, Kind, PlannedWindow, Proof, Question, Rules, step
 from orchestrator.core.window import Window, normalise, seconds
 
@@ -26,6 +27,12 @@ class World:
     uncountable: set[int] = field(default_factory=set)
     lie: Callable[[Question], int] = lambda _: 0
     at: float = 0.0
+    own_width: bool = False
+    """Buckets come as wide as asked for."""
+    buckets: int = 0
+    """So many buckets come, however wide; with ``own_width`` no more than so many; 0 for none."""
+    most_at_once: int = 0
+    """Lines above which nothing is counted at once; 0 for no such limit."""
 
     def true_count(self, window: Window) -> int:
         return sum(count for at_s, count in self.lines.items() if window.start_s <= at_s < window.end_s)
@@ -35,7 +42,26 @@ class World:
         window = question.window
         if any(window.start_s <= at_s < window.end_s for at_s in self.uncountable):
             return Answer(question.id, None, self.at)
-        return Answer(question.id, max(0, self.true_count(window) + self.lie(question)), self.at)
+        count = self.true_count(window)
+        if self.most_at_once and count > self.most_at_once:
+            return Answer(question.id, None, self.at, too_much=True)
+        if question.kind is Kind.BUCKETS:
+            return Answer(question.id, None, self.at, self.series(window, question.width_s))
+        return Answer(question.id, max(0, count + self.lie(question)), self.at)
+
+    def series(self, window: Window, width_s: int) -> Series | None:
+        """Buckets from whole multiples of their width on; empty ones are left out."""
+        if not self.buckets:
+            return None
+        if not self.own_width:
+            width_s = -(-window.length_s // self.buckets)
+        found: dict[float, int] = {}
+        for at_s in sorted(self.lines):
+            if window.start_s <= at_s < window.end_s:
+                start_s = at_s // width_s * width_s
+                found[start_s] = found.get(start_s, 0) + self.lines[at_s]
+        listed = list(found.items())
+        return Series.of_buckets(window, width_s, listed[: self.buckets] if self.own_width else listed)
 
 
 @dataclass
@@ -81,7 +107,12 @@ def worlds(draw: st.DrawFn) -> World:
     for start_s, length_s, each in draw(bursts):
         for at_s in range(start_s, start_s + length_s):
             lines[at_s] = lines.get(at_s, 0) + each
-    return World(lines)
+    return World(
+        lines,
+        own_width=draw(st.booleans()),
+        buckets=draw(st.sampled_from([0, 7, 60, 100_000])),
+        most_at_once=draw(st.sampled_from([0, 0, 500])),
+    )
 
 
 @st.composite
@@ -126,8 +157,9 @@ def test_slices_and_proofs_are_exactly_what_was_missing(
     world: World, missing: list[Window], rules: Rules, pick: Callable[[int], int]
 ) -> None:
     """With honest counts, in any order of answers: an exact partition in time order, no slice across a
-    boundary, each with its true count and within the capacity unless it is one second, and proofs exactly
-    where nothing is."""
+    boundary, each with its true count, or one that says to be an estimate, and within the capacity unless it
+    is one second, and proofs exactly where nothing is."""
+    world.most_at_once = 0
     outcome = plan(world, missing, rules, pick)
     assert_exact(outcome, missing)
     assert_aligned(outcome, rules)
@@ -135,9 +167,12 @@ def test_slices_and_proofs_are_exactly_what_was_missing(
         if isinstance(part, Proof):
             assert world.true_count(part.window) == 0
         else:
-            assert part.lines == world.true_count(part.window) > 0
+            assert part.lines is not None
             assert part.lines <= rules.capacity or part.window.length_s == 1
-            assert part.counted_at is not None
+            if part.counted_at is None:
+                assert world.buckets, "estimated without need"
+            else:
+                assert part.lines == world.true_count(part.window) > 0
 
 
 @some
@@ -156,7 +191,7 @@ def test_what_cannot_be_counted_is_planned_all_the_same(
             if part.lines is None:
                 assert part.counted_at is None
                 assert part.window.length_s <= 3600
-            else:
+            elif part.counted_at is not None:
                 assert part.lines == world.true_count(part.window)
         else:
             assert world.true_count(part.window) == 0
@@ -197,8 +232,8 @@ def test_planning_is_deterministic(
 ) -> None:
     """The same missing windows and answers give the same slices and questions; the order windows are listed
     in is nothing."""
-    first = plan(World(world.lines), missing, rules, pick)
-    again = plan(World(world.lines), missing[::-1], rules, pick)
+    first = plan(replace(world, at=0.0), missing, rules, pick)
+    again = plan(replace(world, at=0.0), missing[::-1], rules, pick)
     assert first == again
 
 

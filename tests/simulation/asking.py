@@ -138,19 +138,6 @@ async def _link_before_success(ask: Asking) -> object:
         return missing.status
 
 
-async def _sql_time(ask: Asking) -> object:
-    return (await ask.sql(_BUCKETS)).json["resultSet"]["rows"][0]
-
-
-async def _sql_offered(ask: Asking) -> object:
-    return (await ask.sql(_BUCKETS)).status
-
-
-async def _sql_rows(ask: Asking) -> object:
-    answer = (await ask.sql(_BUCKETS)).json
-    return len(answer["resultSet"]["rows"]), answer["datasetScanInfo"]["isTruncated"]
-
-
 async def _file_after_delete(ask: Asking) -> object:
     uuid = (await ask.signed.create(**TASK)).json["result"]["uuid"]
     ask.time.clock.jump(30.0)
@@ -194,17 +181,6 @@ PROBES: Mapping[str, tuple[Probe, Mapping[Any, object], Mapping[str, Any]]] = {
         {"given": 404, "refused": "InvalidParameter"},
         {"run_base_s": 60.0},
     ),
-    "sql_histogram_time": (
-        _sql_time,
-        {
-            "iso": ["2026-01-13T00:00:00Z", 10],
-            "ms": [1_768_262_400_000, 10],
-            "text": ["2026-01-13 00:00:00.000", 10],
-        },
-        {},
-    ),
-    "sql_histogram": (_sql_offered, {"offered": 200, "refused": 400}, {}),
-    "sql_rows_max": (_sql_rows, {100_000: (6, False), 5: (5, True)}, {}),
     "delete_removes_file": (_file_after_delete, {True: 404, False: 200}, {}),
     "empty_equals_absent": (_empty_texts, {True: 60, False: "InvalidParameter"}, {}),
     "unknown_fields": (_unknown_field, {"ignored": 60, "rejected": "InvalidParameter"}, {}),

@@ -38,6 +38,7 @@ class Service:
     every_s: int = 1
     count_fault: Callable[[int], ServiceError | CountUnavailable | Exception | None] = lambda _: None
     histogram_fault: Callable[[int], ServiceError | CountUnavailable | Histogram | None] = lambda _: None
+    buckets_fault: Callable[[int], ServiceError | CountUnavailable | None] = lambda _: None
     holes: tuple[Window, ...] = ()
     calls: list[str] = field(default_factory=list)
     streams: set[str] = field(default_factory=set)
@@ -76,8 +77,26 @@ class Service:
         fault = self.histogram_fault(await self._takes_time("histogram", logstream))
         if isinstance(fault, Exception):
             raise fault
-        lines = self._lines(window)
-        return fault or Histogram(60.0, (Bucket(float(window.start_s), lines),), lines)
+        return fault or replace(self._histogram(window, -(-window.length_s // 60)), hits=self._lines(window))
+
+    async def buckets(
+        self, identity: JobIdentity, logstream: str, window: Window, width_s: int
+    ) -> Histogram | CountUnavailable:
+        fault = self.buckets_fault(await self._takes_time("buckets", logstream))
+        if isinstance(fault, Exception):
+            raise fault
+        return fault or self._histogram(window, width_s)
+
+    def _histogram(self, window: Window, width_s: int) -> Histogram:
+        starts = range(window.start_s // width_s * width_s, window.end_s, width_s)
+        buckets = [
+            Bucket(
+                float(at_s),
+                self._lines(Window(max(at_s, window.start_s), min(at_s + width_s, window.end_s))),
+            )
+            for at_s in starts
+        ]
+        return Histogram(float(width_s), tuple(bucket for bucket in buckets if bucket.lines), None)
 
 
 def planned(
@@ -120,12 +139,20 @@ def test_a_day_is_planned_with_counts() -> None:
     assert all(part.counted_at is not None and START_AT <= part.counted_at < START_AT + 60 for part in made)
     assert planner.planning_requests == len(service.calls)
     assert service.streams == {"app"}
-    assert set(service.calls) == {"count"}
+    assert service.calls == ["count", "buckets"]
+
+
+def no_buckets() -> Service:
+    """It counts, and nothing more."""
+    return Service(
+        buckets_fault=lambda _: CountUnavailable("no such function"),
+        histogram_fault=lambda _: CountUnavailable("no index"),
+    )
 
 
 def test_questions_are_out_together_but_no_more_than_lanes() -> None:
     """Parts of a large window are asked about at once, up to the number of lanes."""
-    service = Service()
+    service = no_buckets()
     planned(service, capacity=1000, lanes=7)
     assert service.most_out == 7
 
@@ -146,6 +173,38 @@ def test_the_first_slices_come_before_the_last_window_was_asked_about() -> None:
         return planner.planning_requests
 
     assert run_virtual(main) < 120
+
+
+def test_where_sql_has_no_buckets_the_histogram_has_some() -> None:
+    """Buckets of the service's own width serve as well; where a slice ends inside one, what it holds is an
+    estimate that says so."""
+    service = Service(buckets_fault=lambda _: CountUnavailable("no such function"))
+    parts, _ = planned(service)
+    made = slices(parts)
+    assert normalise(part.window for part in made) == (DAY,)
+    assert service.calls == ["count", "buckets", "histogram"]
+    assert len(made) == 9
+    assert all(part.lines is not None and part.lines <= 10_000 for part in made)
+    assert any(part.counted_at is None for part in made)
+
+
+def test_what_is_too_much_at_once_is_asked_for_in_shorter_windows() -> None:
+    """A count that ran out of time says nothing about a shorter window; a few of them are tried before the
+    service is taken not to count at all."""
+    service = Service(
+        count_fault=lambda number: CountUnavailable("timeout", too_much=True) if number <= 2 else None
+    )
+    parts, _ = planned(service)
+    made = slices(parts)
+    assert normalise(part.window for part in made) == (DAY,)
+    assert all(part.counted_at is not None for part in made)
+    deaf = Service(
+        count_fault=lambda _: CountUnavailable("timeout", too_much=True),
+        histogram_fault=lambda _: CountUnavailable("timeout", too_much=True),
+    )
+    parts, planner = planned(deaf, (Window(0, 365 * 86_400),))
+    assert all(part.lines is None for part in slices(parts))
+    assert planner.planning_requests <= 12
 
 
 def test_nothing_missing_asks_nothing() -> None:
@@ -196,7 +255,9 @@ def test_a_count_the_service_fails_to_give_is_only_missing(fault: ServiceError) 
     """Throttling, faults, silence and nonsense leave a window to the other way of counting; the plan is
     complete."""
     service = Service(
-        count_fault=lambda number: fault if number > 3 else None, histogram_fault=lambda _: fault
+        count_fault=lambda number: fault if number > 3 else None,
+        buckets_fault=lambda _: fault,
+        histogram_fault=lambda _: fault,
     )
     parts, _ = planned(service)
     assert normalise(part.window for part in slices(parts)) == (DAY,)
@@ -216,7 +277,7 @@ def test_who_may_not_query_plans_without_counts() -> None:
 @pytest.mark.parametrize("error", [CredentialsError("none"), ZeroDivisionError()])
 def test_lost_keys_or_a_bug_stop_planning(error: Exception) -> None:
     """What no other way of counting mends is raised, and no question stays out."""
-    service = Service(count_fault=lambda number: error if number >= 4 else None)
+    service = replace(no_buckets(), count_fault=lambda number: error if number >= 4 else None)
     with pytest.raises(type(error)):
         planned(service)
     assert service.out == 0

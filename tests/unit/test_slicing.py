@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.core import slicing
+from orchestrator.core.series import Series
 from orchestrator.core.slicing import (
     Answer,
     Book,
@@ -14,13 +19,32 @@ from orchestrator.core.slicing import (
     Rules,
     Step,
     capacity_lines,
-    step,
 )
 from orchestrator.core.window import Window
 
 
 def rules(capacity: int = 100, *, every_s: int = 0, lanes: int = 4) -> Rules:
     return Rules(capacity, lambda at_s: (at_s // every_s + 1) * every_s if every_s else None, lanes)
+
+
+def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
+    """A step of a service that counts and gives no buckets."""
+    taken = slicing.step(book, answers)
+    while buckets := [question for question in taken.questions if question.kind is Kind.BUCKETS]:
+        further = slicing.step(taken.book, [Answer(question.id, None, 0.0) for question in buckets])
+        kept = tuple(question for question in taken.questions if question.kind is not Kind.BUCKETS)
+        taken = replace(
+            further,
+            questions=kept + further.questions,
+            ready=taken.ready + further.ready,
+            proofs=taken.proofs + further.proofs,
+        )
+    return taken
+
+
+def begun(windows: list[Window], rules: Rules) -> Step:
+    """The first step of a service that is known to count."""
+    return step(replace(Book.start(windows, rules), counted=True))
 
 
 def answered(taken: Step, *lines: int | None, at: float = 10.0) -> Step:
@@ -109,7 +133,7 @@ def test_neighbours_are_packed_and_carry_their_earliest_count() -> None:
 
 def test_windows_that_do_not_touch_are_not_packed() -> None:
     """A hole between two missing windows stays a hole."""
-    taken = answered(step(Book.start([Window(0, 10), Window(20, 30)], rules())), 1, 2)
+    taken = answered(begun([Window(0, 10), Window(20, 30)], rules()), 1, 2)
     assert ready(taken) == [(0, 10, 1), (20, 30, 2)]
     assert taken.finished
 
@@ -200,7 +224,7 @@ def test_without_a_witness_the_remote_task_is_the_witness() -> None:
 
 def test_slices_come_in_order_also_behind_a_witness() -> None:
     """What lies right of a window that is being witnessed waits for it, and is not asked about again."""
-    taken = answered(step(Book.start([Window(0, 10), Window(20, 30)], rules())), 0, 5)
+    taken = answered(begun([Window(0, 10), Window(20, 30)], rules()), 0, 5)
     assert asked(taken) == [("witness", 0, 10)]
     assert taken.ready == ()
     taken = answered(taken, 0)
@@ -295,7 +319,7 @@ def test_repeated_and_unknown_answers_are_ignored() -> None:
 
 def test_no_more_questions_are_out_than_lanes() -> None:
     """With two lanes and ten windows, two questions at first and one more for each answer."""
-    taken = step(Book.start([Window(at_s, at_s + 5) for at_s in range(0, 100, 10)], rules(lanes=2)))
+    taken = begun([Window(at_s, at_s + 5) for at_s in range(0, 100, 10)], rules(lanes=2))
     assert len(taken.questions) == 2
     taken = step(taken.book, [Answer(taken.questions[0].id, 3, 1.0)])
     assert len(taken.questions) == 1
@@ -308,4 +332,69 @@ def test_ids_never_repeat() -> None:
     while not taken.finished:
         ids += [question.id for question in taken.questions]
         taken = answered(taken, *[question.window.length_s for question in taken.questions])
-    assert ids == list(range(1, len(ids) + 1))
+    assert ids == sorted(set(ids))
+
+
+def test_buckets_that_come_with_a_count_are_used_at_once() -> None:
+    """A histogram tells the total and where the lines are in one answer; no second question is put."""
+    taken = step(Book.start([Window(0, 400)], rules(capacity=100)))
+    series = Series((0, 100, 200, 300, 400), (90, 80, 10, 70))
+    (question,) = taken.questions
+    taken = step(taken.book, [Answer(question.id, 250, 5.0, series)])
+    assert [(p.window.start_s, p.window.end_s, p.lines) for p in taken.ready] == [
+        (0, 100, 90),
+        (100, 300, 90),
+        (300, 400, 70),
+    ]
+    assert taken.finished
+
+
+def test_an_empty_end_up_to_a_boundary_is_proved_whole() -> None:
+    """What follows the last line, cell for cell, needs one witness and no slice."""
+    taken = step(Book.start([Window(0, 400)], rules(capacity=100, every_s=100)))
+    (question,) = taken.questions
+    series = Series((0, 50, 100, 250, 400), (90, 80, 0, 0))
+    taken = step(taken.book, [Answer(question.id, 170, 5.0, series)])
+    assert ready(taken) == [(0, 50, 90), (50, 100, 80)]
+    assert asked(taken) == [("witness", 100, 400)]
+
+
+def test_buckets_that_hold_a_little_less_than_was_counted_are_estimates() -> None:
+    """Lines come and go between two questions; what the later one did not see is looked for in the file."""
+    taken = slicing.step(Book.start([Window(0, 400)], rules(capacity=100)))
+    taken = slicing.step(taken.book, [Answer(taken.questions[0].id, 150, 5.0)])
+    (question,) = taken.questions
+    assert (question.kind, question.width_s) == (Kind.BUCKETS, 1)
+    lines = tuple(1 if second < 145 else 0 for second in range(400))
+    series = Series(tuple(range(401)), lines)
+    taken = slicing.step(taken.book, [Answer(question.id, None, 6.0, series)])
+    assert [planned.counted_at for planned in taken.ready] == [None, None]
+    assert sum(planned.lines or 0 for planned in taken.ready) == 145
+
+
+def test_buckets_that_were_cut_short_are_asked_for_in_shorter_windows() -> None:
+    """An answer that holds much less than was counted, or says that it was too much, is not planned by."""
+    taken = slicing.step(Book.start([Window(0, 40_000)], rules(capacity=100)))
+    taken = slicing.step(taken.book, [Answer(taken.questions[0].id, 40_000, 5.0)])
+    (first, *_) = taken.questions
+    half = Series(tuple(range(first.window.start_s, first.window.end_s + 1)), (1,) + (0,) * 19_999)
+    taken = slicing.step(taken.book, [Answer(first.id, None, 6.0, half)])
+    assert taken.questions[0].window == Window(1, 20_000)  # an end without lines is counted
+    taken = slicing.step(taken.book, [Answer(taken.questions[0].id, 19_999, 7.0)])
+    (again,) = taken.questions
+    taken = slicing.step(taken.book, [Answer(again.id, None, 8.0, too_much=True)])
+    assert {question.window.length_s for question in taken.questions} <= set(range(4900, 5001))
+
+
+def test_one_answer_that_failed_does_not_end_the_asking_for_buckets() -> None:
+    """What worked before is asked for again; only a service that never gave any is asked for counts
+    instead."""
+    taken = slicing.step(Book.start([Window(0, 40_000)], rules(capacity=100)))
+    taken = slicing.step(taken.book, [Answer(taken.questions[0].id, 40_000, 5.0)])
+    first, second = taken.questions
+    edges = tuple(range(first.window.start_s, first.window.end_s + 1))
+    taken = slicing.step(taken.book, [Answer(first.id, None, 6.0, Series(edges, (1,) * 20_000))])
+    taken = slicing.step(taken.book, [Answer(second.id, None, 7.0)])
+    assert [(question.kind, question.window) for question in taken.questions] == [
+        (Kind.BUCKETS, second.window)
+    ]
