@@ -41,8 +41,6 @@ def _absence(key: Key) -> str:
         return f" Not in this version: {', '.join(toml_text(choice) for choice in missing)}."
     if key.form and "s3://" in key.form.words and not refused("folder"):
         return " Not in this version: s3:// and bos://."
-    if key.kind is Kind.NAMES:
-        return " Not in this version: lists and patterns."
     return " Not in this version."
 
 
