@@ -215,12 +215,20 @@ async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterato
 
 
 async def verification(
-    job_file: core_job.JobFile, outside: Outside, *, quick: bool, mark: bool, wait_s: float = 0.0
+    job_file: core_job.JobFile,
+    outside: Outside,
+    *,
+    quick: bool,
+    mark: bool,
+    recount: bool = False,
+    jobs_path: str = "jobs.toml",
+    wait_s: float = 0.0,
 ) -> VerifyReport:
-    """Hold every stored file of ``job_file`` against the ledger; the service is not asked.
+    """Hold every stored file of ``job_file`` against the ledger, and with ``recount`` the ledger against the
+    service, which is not asked otherwise.
 
     ``mark`` takes the manifest's lock and marks what is damaged, so that the next run exports it anew. Raises
-    ManifestLocked, StorageError.
+    ManifestLocked, StorageError; with ``recount`` Refused and its kin.
     """
     from orchestrator.app.reading import manifest_to_read
     from orchestrator.app.wiring import furnished
@@ -241,9 +249,17 @@ async def verification(
             writer = None
             reader = await cleanup.enter_async_context(manifest_to_read(job_file.manifest))
         house = await cleanup.enter_async_context(
-            furnished(job_file, cast("ManifestWriter", reader), outside, offline=True)
+            furnished(job_file, cast("ManifestWriter", reader), outside, offline=not recount)
         )
-        return await verify(house.contexts, reader, quick=quick, writer=writer, clock=outside.clock)
+        return await verify(
+            house.contexts,
+            reader,
+            quick=quick,
+            writer=writer,
+            clock=outside.clock,
+            queries=job_file.limits.queries if recount else 0,
+            jobs_path=jobs_path,
+        )
 
 
 def _make_folder(folder: Path) -> None:

@@ -155,24 +155,34 @@ def story(stage: Stage, wanted: str) -> int:
     return ExitCode.COMPLETE
 
 
-def verify(stage: Stage, *, quick: bool, mark: bool) -> int:
-    """Hold the stored files against the ledger."""
+def verify(stage: Stage, *, quick: bool, mark: bool, recount: bool) -> int:
+    """Hold the stored files against the ledger, and the ledger against the service."""
     from orchestrator.cli.watching import logged
 
     job_file = chosen(stage)
 
     async def verified() -> VerifyReport:
         with logged(stage) as outside:
-            return await verification(job_file, outside, quick=quick, mark=mark, wait_s=stage.asked.wait_s)
+            return await verification(
+                job_file,
+                outside,
+                quick=quick,
+                mark=mark,
+                recount=recount,
+                jobs_path=jobs_words(stage, job_file),
+                wait_s=stage.asked.wait_s,
+            )
 
     report = asyncio.run(verified())
     if stage.document:
         stage.document.put("files_checked", report.files_checked)
         stage.document.put("bytes_checked", report.bytes_checked)
+        stage.document.put("slices_recounted", report.recounted if recount else None)
+        stage.document.put("slices_uncounted", report.uncounted if recount else None)
         stage.document.stream("findings", (values.finding_json(item) for item in report.findings))
         stage.document.end(report.exit, complete=not report.findings)
     else:
-        results.show_verify(stage.out, report, marked=mark)
+        results.show_verify(stage.out, report)
     return int(report.exit)
 
 

@@ -52,7 +52,13 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("job", "from", "to", "output", "path", "rows", "files", "bytes", "sha256")),
         "gaps": [],
     },
-    "verify": {"files_checked": 0, "bytes_checked": 0, "findings": []},
+    "verify": {
+        "files_checked": 0,
+        "bytes_checked": 0,
+        "slices_recounted": None,
+        "slices_uncounted": None,
+        "findings": [],
+    },
 }
 """What a document holds of a command that failed before it knew better."""
 

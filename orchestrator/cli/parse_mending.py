@@ -98,6 +98,9 @@ def verify(
     from_: From = "",
     to: To = "",
     quick: Annotated[bool, typer.Option("--quick", help="Existence and size only; reads no file.")] = False,
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Also let the service count again what is stored.")
+    ] = False,
     no_mark: Annotated[bool, typer.Option("--no-mark", help="Report only; change no coverage.")] = False,
     wait: Wait = 0,
     manifest: Manifest = "",
@@ -107,15 +110,18 @@ def verify(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check the stored files against the ledger, digest by digest. Deletes nothing, contacts nothing.
+    """Check the stored files against the ledger, digest by digest. Deletes nothing, and contacts nobody
+    without --recount.
 
     Slices whose file is missing or differs are marked uncovered, so that the next run mends them. Exits 4
-    when there is one.
+    when anything disagrees. With --recount the service counts the lines of what is stored; slices it has
+    more lines of now are named with the command that exports them anew, and stay covered.
 
     \b
     Examples:
       orchestrator verify
       orchestrator verify --quick --no-mark
+      orchestrator verify --quick --recount
     """
     from orchestrator.cli import call
 
@@ -133,7 +139,7 @@ def verify(
         quiet=quiet,
         wait_s=wait,
     )
-    end(asked, lambda stage: call.verify(stage, quick=quick, mark=not no_mark))
+    end(asked, lambda stage: call.verify(stage, quick=quick, mark=not no_mark, recount=recount))
 
 
 @app.command(short_help="Export anew, swap in once verified.")

@@ -296,17 +296,23 @@ def _detail(pairs: Iterable[tuple[str, object]]) -> str:
     return " ".join(f"{key}={shlex.quote(str(value))}" for key, value in pairs if value is not None)
 
 
-def show_verify(out: Stdout, report: VerifyReport, *, marked: bool) -> None:
-    """What disagrees, then how much was looked at."""
+def show_verify(out: Stdout, report: VerifyReport) -> None:
+    """What disagrees, how much was looked at, and the commands that mend."""
     rows = [
         (item.job, repr(item.window), item.slice, item.problem, "yes" if item.marked else "no", item.path)
         for item in report.findings
     ]
     if rows:
         print_table(out, ("job", "window", "slice", "problem", "marked", "file"), rows)
+        out.line("")
     files = f"{counted(report.files_checked, 'file')}, {bytes_text(report.bytes_checked)} checked"
+    if report.recounted:
+        files += f", {counted(report.recounted, 'slice')} counted again"
+    if report.uncounted:
+        files += f" ({counted(report.uncounted, 'slice')} cannot be counted)"
     if not rows:
-        out.line(f"{files}: all agree with the ledger")
+        out.line(f"{files}: all agree")
     else:
-        mend = "; the next run exports them anew" if marked else ""
-        out.line(f"{files}: {counted(len(rows), 'disagreement')} with the ledger{mend}")
+        out.line(f"{files}: {counted(len(rows), 'disagreement')}")
+    for mend in dict.fromkeys(item.mend for item in report.findings if item.mend):
+        out.line(f"  {mend}")

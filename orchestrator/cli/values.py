@@ -175,6 +175,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "path": finding.path or None,
         "problem": finding.problem,
         "marked": finding.marked,
+        "mend": finding.mend or None,
     }
 
 

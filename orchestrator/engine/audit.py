@@ -13,8 +13,9 @@ from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.report import Gap
 from orchestrator.core.streams import is_all, views
-from orchestrator.core.window import Window, WindowSet, intersect, normalise, subtract
+from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, normalise, subtract
 from orchestrator.engine.context import JobContext
+from orchestrator.engine.recounting import Recount, recounted, stored_rows
 from orchestrator.engine.stages.divide import gather
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import ExitCode
@@ -190,7 +191,8 @@ def _parted(piece: Window, signed: Sequence[Acceptance]) -> list[tuple[Window, s
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One disagreement. ``problem`` is ``missing``, ``size differs``, ``digest differs``, ``rows do not add
-    up``, ``covered without a slice`` or ``stored but not covered``."""
+    up``, ``covered without a slice``, ``stored but not covered``, ``the service has n more lines`` or ``the
+    service has n fewer lines``. ``mend`` is the command that does, "" where none can."""
 
     job: str
     window: Window
@@ -198,16 +200,20 @@ class Finding:
     path: str
     problem: str
     marked: bool = False
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What an audit looked at and what it found; ``exit`` is 4 with any finding."""
+    """What an audit looked at and what it found; ``exit`` is 4 with any finding. Of the slices counted anew,
+    ``uncounted`` are those the service could not count."""
 
     exit: int
     files_checked: int
     bytes_checked: int
     findings: tuple[Finding, ...]
+    recounted: int = 0
+    uncounted: int = 0
 
 
 async def verify(
@@ -217,12 +223,19 @@ async def verify(
     quick: bool,
     writer: ManifestWriter | None,
     clock: Clock,
+    queries: int = 0,
+    jobs_path: str = "jobs.toml",
 ) -> VerifyReport:
     """Hold every stored file against the ledger: presence and size, digest too unless ``quick``; rows; and
     coverage against slices. With a ``writer`` damaged windows are marked uncovered, so that the next run
-    exports them anew. Deletes nothing."""
+    exports them anew. Deletes nothing.
+
+    With ``queries``, so many at once, the service counts again what is stored. More lines than stored are
+    not marked: what stands stays covered until ``redo`` has something better. ``jobs_path`` is what a shell
+    is to be told of the job file, quoted already.
+    """
     findings: list[Finding] = []
-    files = bytes_checked = 0
+    files = bytes_checked = counted = uncounted = 0
     for context in _by_view(contexts):
         job, proven = context.job, list[Window]()
         async for slice_ in all_slices(
@@ -239,7 +252,10 @@ async def verify(
                 problem = await _problem(context, slice_, quick=quick)
             marked = bool(problem) and writer is not None and await _mark(writer, job, slice_, clock)
             if problem:
-                findings.append(Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked))
+                mend = _mend(jobs_path, job, "" if marked else slice_.id)
+                findings.append(
+                    Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked, mend)
+                )
             if not marked and not slice_.whole:
                 _append(proven, slice_.window)
         if job.window is not None:
@@ -248,9 +264,52 @@ async def verify(
                 mine = not job.one_stream or whole.logstream == job.identity.logstream
                 if mine and whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
                     proven.append(whole.window)
-        findings += await _ledger_findings(context, manifest, proven)
+        findings += await _ledger_findings(context, manifest, proven, jobs_path)
+        if queries and job.window is not None:
+            sound = _Sound(context, manifest, {finding.slice for finding in findings})
+            async for found in recounted(context, sound.slices(), lanes=queries, clock=clock):
+                if found.lines is None:
+                    uncounted += 1
+                else:
+                    findings.append(_disagreement(job, found, found.lines, jobs_path))
+            counted += sound.seen
     exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
-    return VerifyReport(exit_code, files, bytes_checked, tuple(findings))
+    return VerifyReport(exit_code, files, bytes_checked, tuple(findings), counted, uncounted)
+
+
+@dataclass(slots=True)
+class _Sound:
+    """The stored slices of a context whose files are what the ledger says; a divided second has no slice that
+    could be counted for itself."""
+
+    context: JobContext
+    manifest: ManifestReader
+    damaged: set[str]
+    seen: int = 0
+
+    async def slices(self) -> AsyncIterator[Slice]:
+        job = self.context.job
+        states = (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED)
+        async for slice_ in all_slices(self.manifest, job.name, states, job.window):
+            mine = not job.one_stream or slice_.logstream == job.identity.logstream
+            if mine and not slice_.whole and slice_.id not in self.damaged:
+                self.seen += 1
+                yield slice_
+
+
+def _disagreement(job: Job, found: Recount, lines: int, jobs_path: str) -> Finding:
+    slice_ = found.slice
+    more = lines - stored_rows(slice_)
+    problem = f"the service has {abs(more)} {'more' if more > 0 else 'fewer'} lines"
+    mend = _mend(jobs_path, job, slice_.id) if more > 0 else ""
+    return Finding(job.name, slice_.window, slice_.id, slice_.path, problem, mend=mend)
+
+
+def _mend(jobs_path: str, job: Job, slice_id: str) -> str:
+    """A run exports anew what is marked; a redo what is named."""
+    if not slice_id:
+        return f"orchestrator run {jobs_path} --job {job.name}"
+    return f"orchestrator redo {jobs_path} --job {job.name} --slice {slice_id}"
 
 
 def _by_view(contexts: Sequence[JobContext]) -> list[JobContext]:
@@ -286,16 +345,20 @@ async def _mark(writer: ManifestWriter, job: Job, slice_: Slice, clock: Clock) -
 
 
 async def _ledger_findings(
-    context: JobContext, manifest: ManifestReader, proven: list[Window]
+    context: JobContext, manifest: ManifestReader, proven: list[Window], jobs_path: str
 ) -> list[Finding]:
     job = context.job
     if job.window is None:
         return []
     stored = intersect(normalise(proven), (job.window,))
     covered = intersect(await covered_of(job, manifest), (job.window,))
-    unbacked = [
-        Finding(job.name, piece, "", "", "covered without a slice") for piece in subtract(covered, stored)
-    ]
+
+    def finding(piece: Window, problem: str, command: str) -> Finding:
+        span = f"--from {iso_utc(piece.start_s)} --to {iso_utc(piece.end_s)}"
+        mend = f"orchestrator {command} {jobs_path} --job {job.name} {span}"
+        return Finding(job.name, piece, "", "", problem, mend=mend)
+
+    unbacked = [finding(piece, "covered without a slice", "forget") for piece in subtract(covered, stored)]
     return unbacked + [
-        Finding(job.name, p, "", "", "stored but not covered") for p in subtract(stored, covered)
+        finding(piece, "stored but not covered", "run") for piece in subtract(stored, covered)
     ]

@@ -126,6 +126,10 @@ class Planner:
                 task.cancel()
             await asyncio.gather(*out, return_exceptions=True)
 
+    async def count(self, logstream: str, window: Window) -> int | None:
+        """The lines of one window, the same way as for planning; None when they cannot be counted."""
+        return (await self._count(logstream, window)).lines
+
     async def _answer(self, logstream: str, question: Question) -> Answer:
         asked_at = self._clock.now()
         window = question.window

@@ -175,7 +175,9 @@ def test_only_real_gaps_can_be_accepted(desk: Program) -> None:
     done = ask(desk, "accept", "--job", "web", *WHOLE, "--reason", "known")
     assert done.exit == 0
     assert {part["why"] for part in done.document["not_gaps"]} == {"stored", "never tried"}
-    late = ask(desk, "accept", "--job", "web", "--from", "2026-01-14T05:59:30Z", "--to", DAY[1], "--reason", "x")
+    late = ask(
+        desk, "accept", "--job", "web", "--from", "2026-01-14T05:59:30Z", "--to", DAY[1], "--reason", "x"
+    )
     assert late.exit == 2
     assert "is stored" in late.document["error"]["message"]
     assert ask(desk, "accept", "--job", "web", *WHOLE, "--reason", " ").exit == 2
