@@ -10,9 +10,13 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 
+from orchestrator.core.series import Series
 from orchestrator.core.window import Window
 from orchestrator.errors import MalformedAnswer, ServiceError
+from orchestrator.ports.service import Histogram
 from orchestrator.remote import answers
+from orchestrator.remote.found_buckets import buckets_of
+from orchestrator.remote.found_rows import rows_of
 from orchestrator.remote.refusals import checked
 from orchestrator.remote.wire import Answer, Fields, http_date, moment_of, request_id_of, whole_number
 from tests.fuzz.aim import aimed, finding, outcome
@@ -85,6 +89,22 @@ VALID: Mapping[str, Any] = {
             ],
         },
     },
+    "buckets": {
+        "resultSet": {
+            "columns": ["h", "c"],
+            "columnTypes": ["string", "int"],
+            "rows": [["2026-01-14 00:00:00.000", 734511], ["2026-01-14T00:05:00Z", "733489"]],
+        },
+        "datasetScanInfo": {"isTruncated": False},
+    },
+    "rows": {
+        "resultSet": {
+            "columns": ["@timestamp", "@seq", "@stream", "@raw"],
+            "rows": [[1768348800123, 0, "app/prod-1", "GET /cart 200"]],
+        },
+        "datasetScanInfo": {"isTruncated": False},
+        "nextMarker": "CJq1",
+    },
     "logstore": STORE,
     "logstores": {**PAGE, "result": [STORE]},
     "logstreams": {
@@ -100,6 +120,8 @@ READERS: dict[str, Callable[[object], Any]] = {
     "link": lambda found: answers.link_of(found, "r"),
     "count": lambda found: answers.count_of(found, "r"),
     "histogram": lambda found: answers.histogram_of(found, "r", WINDOW),
+    "buckets": lambda found: buckets_of(found, "r", WINDOW, 300),
+    "rows": lambda found: rows_of(found, "r"),
     "logstore": lambda found: answers.logstore_of(found, "r", "p", "l"),
     "logstores": lambda found: answers.names_of(found, "r", "p", "ListLogStore"),
     "logstreams": lambda found: answers.names_of(found, "r", "p", "ListLogStream"),
@@ -193,6 +215,11 @@ def test_any_change_of_a_valid_answer_is_read_or_refused(
         assert "/" not in value.uuid
         assert value.start_s is None or 0 <= value.start_s <= 4_102_444_800
         assert value.written_rows is None or 0 <= value.written_rows < 2**63
+    if call in ("histogram", "buckets") and isinstance(value, Histogram):
+        counts = [(bucket.start_s, bucket.lines) for bucket in value.buckets]
+        series = Series.of_buckets(WINDOW, value.interval_s, counts)
+        assert series.window == WINDOW
+        assert series.total == sum(max(0, lines) for _, lines in counts)
     if call == "histogram" and not refused(value):
         assert 0 < value.interval_s < math.inf
         assert [bucket.start_s for bucket in value.buckets] == sorted(
