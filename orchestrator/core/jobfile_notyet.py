@@ -29,7 +29,6 @@ NOT_YET: NotYet = {
     ("jobs", "destination"): _is_object_url,
     ("jobs", "deliver"): lambda deliver: deliver == "bos",
     ("jobs", "output"): lambda output: output in {"csv", "parquet"},
-    ("jobs", "recheck"): _any,
     ("jobs", "on_complete"): _any,
     ("jobs", "on_incomplete"): _any,
 }

@@ -27,7 +27,7 @@ from orchestrator.errors import OrchestratorError, PathOccupied
 from orchestrator.ports.files import Publication
 from orchestrator.ports.store import ManifestReader
 
-__all__ = ["REDOABLE", "begin", "outcomes", "swap"]
+__all__ = ["REDOABLE", "begin", "next_generation", "outcomes", "swap"]
 
 REDOABLE = (SliceState.DONE, SliceState.EMPTY, SliceState.FAILED)
 _STORED = frozenset({SliceState.DONE, SliceState.EMPTY})
@@ -41,7 +41,7 @@ async def begin(context: JobContext, chosen: Sequence[Slice], room: Room) -> Non
     divided second are left: they are proven together only."""
     pending = frozenset(await room.manifest.replaced(context.job.name))
     fresh = [
-        _next_generation(context, slice_)
+        next_generation(context, slice_)
         for slice_ in chosen
         if slice_.state in _STORED and not slice_.whole and slice_.id not in pending
     ]
@@ -52,8 +52,8 @@ async def begin(context: JobContext, chosen: Sequence[Slice], room: Room) -> Non
         room.boundary.reached("redo.begun")
 
 
-def _next_generation(context: JobContext, old: Slice) -> Slice:
-    """Counted anew, with no word of the old count."""
+def next_generation(context: JobContext, old: Slice) -> Slice:
+    """The slice that is to take the place of ``old``: counted anew, with no word of the old count."""
     stands = old.state is SliceState.DONE and old.receipt is not None
     return Slice(
         id=slice_id(context.job, old.logstream, old.window, old.generation + 1),

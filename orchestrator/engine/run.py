@@ -13,7 +13,7 @@ from orchestrator.core.model import Fault, Slice
 from orchestrator.core.report import Gap, JobReport, Redone, Report, exit_of_gaps, settled_to
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
-from orchestrator.engine import redo
+from orchestrator.engine import rechecking, redo
 from orchestrator.engine.arrivals import Stray
 from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.clean import Surplus, delete_surplus
@@ -178,7 +178,8 @@ async def _take_up_all(
         surplus = await manifest.surplus(job.name)
         for task in surplus:
             driver.post(Stray(task))
-        if any(lacking.values()) or left.taken or context.stopped is not None:
+        due = any(lacking.values()) or left.taken or await rechecking.is_due(context, room)
+        if due or context.stopped is not None:
             missing[job.name] = lacking
         elif surplus or (await doubted_lately(job, room))[0]:
             missing[job.name] = None
@@ -200,9 +201,11 @@ async def _begin(
             due = {view: out_of_retention(view, lacking, starts_at) for view, lacking in missing.items()}
             await driver.add_planned([slice_ for _, gone in due.values() for slice_ in gone], job=job)
             driver.open(job.name)
+            await driver.add_planned(await rechecking.grown(context, room))
             for view, (lacking, _) in due.items():
                 async for part in planned_slices(replace(context, job=view), lacking, room):
-                    await driver.add_planned([await _fresh(slice_, room) for slice_ in part])
+                    cells = [cell for slice_ in part for cell in rechecking.in_cells(slice_, view)]
+                    await driver.add_planned([await _fresh(cell, room) for cell in cells])
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))
     except OrchestratorError as error:

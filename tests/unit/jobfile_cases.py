@@ -378,7 +378,6 @@ BAD_FILES: tuple[BadFile, ...] = (
         Expected(8, "jobs[0].deliver", "not available in this version", '"bos"'),
     ),
     _job('output = "parquet"', "not available in this version", '"parquet"'),
-    _job('recheck = "2d"', "not available in this version", '"2d"'),
     _job('on_complete = ["./x"]', "not available in this version", '["./x"]'),
     _job('on_incomplete = "./x"', "not a list of words", '"./x"', allowed='["./notify.sh"'),
     # the environment

@@ -332,7 +332,6 @@ def test_this_version_refuses_what_it_cannot_keep() -> None:
         "data_plane.engine",
         "destinations.cold.url",
         "jobs[0].output",
-        "jobs[0].recheck",
         "jobs[0].on_complete",
         "jobs[0].on_incomplete",
         "jobs[1].deliver",

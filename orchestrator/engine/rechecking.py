@@ -1,0 +1,88 @@
+"""Of which young slices does the service have more lines now than are stored?
+
+A slice that grew gets a next generation beside it, the way a redo does: what stands stays covered until the
+new one is verified (``redo``). One the service now has fewer lines of is only told: nothing better can be
+had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from orchestrator.core.align import align_boundaries
+from orchestrator.core.job import Job
+from orchestrator.core.model import Slice, SliceState, slice_id
+from orchestrator.core.streams import views
+from orchestrator.core.window import Window
+from orchestrator.engine.audit import all_slices
+from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.recounting import recounted, stored_rows
+from orchestrator.engine.redo import next_generation
+
+__all__ = ["grown", "in_cells", "is_due"]
+
+_STORED = (SliceState.DONE, SliceState.EMPTY)
+
+
+def _young(job: Job, now_s: float) -> Window | None:
+    """The part of the job's window whose slices are looked at: those that end in it."""
+    if job.recheck_s is None or job.window is None:
+        return None
+    start_s = max(job.window.start_s, int(now_s) - job.recheck_s)
+    return Window(start_s, job.window.end_s) if start_s < job.window.end_s else None
+
+
+async def is_due(context: JobContext, room: Room) -> bool:
+    """Whether anything that is stored is young enough to be counted again."""
+    young = _young(context.job, room.clock.now())
+    return young is not None and bool(
+        await room.manifest.slices(context.job.name, _STORED, window=young, limit=1)
+    )
+
+
+async def grown(context: JobContext, room: Room) -> tuple[Slice, ...]:
+    """The next generations of the slices that grew, planned, none of which is under way already. Raises what
+    planning raises."""
+    young = _young(context.job, room.clock.now())
+    if young is None:
+        return ()
+    pending = frozenset(await room.manifest.replaced(context.job.name))
+    found: list[Slice] = []
+    for view in views(context.job):
+        seen = replace(context, job=view)
+        stored = _stored(seen, room, young, pending)
+        async for recount in recounted(seen, stored, lanes=room.limits.queries, clock=room.clock):
+            slice_, lines = recount.slice, recount.lines
+            if lines is None or lines < stored_rows(slice_):
+                word = "uncounted" if lines is None else "fewer"
+                room.observer.noted(f"recheck.{word}", job=slice_.job, slice=slice_.id, lines=lines)
+            else:
+                room.observer.noted("recheck.grown", job=slice_.job, slice=slice_.id, lines=lines)
+                found.append(next_generation(seen, slice_))
+    return tuple(found)
+
+
+async def _stored(
+    context: JobContext, room: Room, young: Window, pending: frozenset[str]
+) -> AsyncIterator[Slice]:
+    job = context.job
+    async for slice_ in all_slices(room.manifest, job.name, _STORED, young):
+        mine = not job.one_stream or slice_.logstream == job.identity.logstream
+        if mine and not slice_.whole and slice_.id not in pending:
+            yield slice_
+
+
+def in_cells(slice_: Slice, job: Job) -> Iterator[Slice]:
+    """A slice proven empty, cut where no slice may go over: should lines come late, each part becomes one
+    with a file."""
+    if slice_.state is not SliceState.EMPTY or job.recheck_s is None:
+        yield slice_
+        return
+    next_boundary = align_boundaries(job.align, ZoneInfo(job.timezone))
+    rest = slice_.window
+    while (at_s := next_boundary(rest.start_s)) is not None and at_s < rest.end_s:
+        cell, rest = rest.split(at_s)
+        yield replace(slice_, id=slice_id(job, slice_.logstream, cell, slice_.generation), window=cell)
+    yield replace(slice_, id=slice_id(job, slice_.logstream, rest, slice_.generation), window=rest)
