@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.app.library import verification
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import asked_for, chosen, jobs_words, read_job_file, remembered
+from orchestrator.cli.checking import chosen, jobs_words, read_job_file, remembered
 from orchestrator.cli.ending import Stage
 from orchestrator.cli.fleets import fleet_json, masked, show_fleets
 from orchestrator.cli.outfile import Outfile
@@ -28,38 +28,10 @@ from orchestrator.ports.store import JournalLine, LedgerRow
 if TYPE_CHECKING:
     from orchestrator.engine.audit import VerifyReport
 
-__all__ = ["gaps", "manifest", "plan", "status", "story", "verify"]
+__all__ = ["gaps", "manifest", "status", "story", "verify"]
 
 _QUOTED = frozenset({"message", "failed_code", "failed_message", "remote_state"})
 """What a line of the journal keeps of the service's own words."""
-
-
-def plan(stage: Stage) -> int:
-    """Show what a run would do. Raises CredentialsError and ServiceError: counting asks the service."""
-    from orchestrator.cli.watching import logged
-
-    job_file = asked_for(stage)
-
-    async def planned() -> int:
-        from orchestrator.app.library import planning
-        from orchestrator.engine.plan import plan as plan_all
-
-        with logged(stage) as outside:
-            async with planning(job_file, outside) as house:
-                plans = await plan_all(house.contexts, house.room)
-                jobs = house.job_file.jobs
-                found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
-        nothing_to_do = all(not item.slices for item in plans)
-        if stage.document:
-            stage.document.stream("jobs", (values.plan_json(item) for item in plans))
-            stage.document.stream("fleets", map(fleet_json, found))
-            stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
-        else:
-            results.show_plan(stage.out, plans, jobs)
-            show_fleets(stage.out, found)
-        return ExitCode.COMPLETE
-
-    return asyncio.run(planned())
 
 
 def status(stage: Stage) -> int:

@@ -138,9 +138,11 @@ def plan(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what a run would do: slices, lines, requests, time. Creates nothing, here or at the service.
+    """Show what a run would do: slices, lines, requests, time, size. Creates nothing, here or at the service.
 
-    Planning counts lines at the service, so it needs credentials; the requests it took are shown.
+    Planning counts lines at the service, so it needs credentials; the requests it took are shown. Two rows
+    draw the lines over time and the cuts between slices. Time and size go by what earlier slices took. Of
+    many slices only the first and the last are listed; --json has all.
 
     \b
     Examples:
@@ -148,7 +150,7 @@ def plan(
       orchestrator plan --job web-access --from 2026-01-14 --to 2026-01-15
       orchestrator plan --json | jq '.jobs[].slice_count'
     """
-    from orchestrator.cli import call
+    from orchestrator.cli import planning
 
     asked = Asked(
         "plan",
@@ -163,7 +165,7 @@ def plan(
         verbose=verbose,
         quiet=quiet,
     )
-    end(asked, call.plan)
+    end(asked, planning.plan)
 
 
 @app.command(short_help="Make the coverage true; safe to repeat and to kill.")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.app.story import Told
     from orchestrator.core.job import Job, JobFile
     from orchestrator.core.model import RemoteTask
-    from orchestrator.core.report import Gap, JobPlan, Report
+    from orchestrator.core.report import Gap, Report
     from orchestrator.engine.audit import VerifyReport
     from orchestrator.ports.store import LedgerRow
 
@@ -38,7 +38,6 @@ __all__ = [
     "show_first_gaps",
     "show_gaps",
     "show_ledger",
-    "show_plan",
     "show_run",
     "show_status",
     "show_story",
@@ -66,36 +65,6 @@ def show_check(out: Stdout, job_file: JobFile, hide: Callable[[str], str]) -> No
     if job_file.fleets:
         jobs += f" and {counted(len(job_file.fleets), 'pattern')} of logstores that each run looks up"
     out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")
-
-
-def show_plan(out: Stdout, plans: Sequence[JobPlan], jobs: Sequence[Job]) -> None:
-    """Every slice a run would ask for, with the sums under each job."""
-    zones = {job.name: job.timezone for job in jobs}
-    for plan in plans:
-        timezone = zones.get(plan.job, "UTC")
-        out.line(f"{plan.job}  {window_text(plan.window, timezone)}")
-        if not plan.slices:
-            out.line("  nothing to do: the manifest holds all of it")
-        rows = [
-            (
-                f"  {moment_text(item.window.start_s, timezone)}",
-                moment_text(item.window.end_s, timezone),
-                item.lines if item.lines is not None else "unknown",
-                item.logstream,
-            )
-            for item in plan.slices
-        ]
-        if rows:
-            stream = "log stream" if any(item.logstream for item in plan.slices) else ""
-            print_table(out, ("  from", "to", "lines", stream), rows, right=(2,))
-        takes = "unknown" if plan.duration_s is None else f"about {span_text(plan.duration_s)}"
-        lines = "unknown" if plan.lines is None else f"{plan.lines:,}"
-        sums = (
-            f"{counted(len(plan.slices), 'slice')}, {lines} lines",
-            f"about {counted(plan.requests, 'request')}, time {takes}",
-        )
-        took = f"planning took {counted(plan.planning_requests, 'request')}"
-        out.line(f"  {', '.join(sums)}; {took}")
 
 
 def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) -> None:

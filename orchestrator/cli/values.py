@@ -91,10 +91,17 @@ def plan_json(plan: JobPlan) -> dict[str, Any]:
         "requests": plan.requests,
         "planning_requests": plan.planning_requests,
         "duration_s": plan.duration_s,
+        "bytes_stored": plan.bytes_stored,
         "slices": [
-            {**window_json(item.window), "logstream": item.logstream, "lines": item.lines}
+            {
+                **window_json(item.window),
+                "logstream": item.logstream,
+                "lines": item.lines,
+                "estimated": item.estimated,
+            }
             for item in plan.slices
         ],
+        "empty": [window_json(window) for window in plan.empty],
     }
 
 

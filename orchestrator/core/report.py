@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.core.estimating import Work
 from orchestrator.core.fleets import Found
 from orchestrator.core.model import Fault
 from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.series import Series
 from orchestrator.core.streams import Streams
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import ExitCode
@@ -138,18 +140,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
-    """One slice of a plan; ``lines`` counted, or estimated from buckets of the service's own; None when
+    """One slice of a plan; ``lines`` counted, or ``estimated`` from buckets of the service's own; None when
     nothing could be counted."""
 
     window: Window
     logstream: str
     lines: int | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
     """What a run would do for one job. ``requests`` is the estimate for the run, ``planning_requests`` what
-    planning took; ``duration_s`` None when no earlier remote task tells how long one runs."""
+    planning took; ``duration_s`` None when no earlier remote task tells how long one runs, ``bytes_stored``
+    None when no earlier slice tells how long a line is."""
 
     job: str
     window: Window | None
@@ -158,3 +162,10 @@ class JobPlan:
     requests: int
     planning_requests: int
     duration_s: float | None = None
+    bytes_stored: int | None = None
+    empty: WindowSet = ()
+    """Windows that were counted to hold nothing: a run makes no remote task for them."""
+    work: Work | None = None
+    """What ``duration_s`` was reckoned from."""
+    seen: Series | None = None
+    """How the lines lie in time, as far as planning saw it: to draw from, of no use as a count."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from orchestrator.core.model import Evidence, Slice, SliceState, slice_id
+from orchestrator.core.estimating import Work, bytes_for, duration_of, watching_requests
+from orchestrator.core.events import Resumed
+from orchestrator.core.job import Deliver, Job, Limits
+from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
+from orchestrator.core.series import Series
 from orchestrator.core.streams import views
-from orchestrator.core.window import Window, WindowSet
+from orchestrator.core.window import Window, WindowSet, normalise
+from orchestrator.engine.audit import all_slices
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.experience import Experience, experience_of, observed_excess
 from orchestrator.engine.planner import Planner, PlanPart, rules_for
+from orchestrator.engine.sighting import Sighting
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
+    Leftovers,
     check_identity,
     check_logstream,
     leftovers,
@@ -23,9 +31,6 @@ from orchestrator.engine.takeup import (
 )
 
 __all__ = ["plan", "planned_slices"]
-
-REQUESTS_PER_SLICE = 2
-"""One create and one link; watching comes on top and is shared."""
 
 
 async def planned_slices(
@@ -47,7 +52,9 @@ async def planned_slices(
 
 async def _parts(context: JobContext, missing: WindowSet, room: Room) -> AsyncGenerator[PlanPart, None]:
     job = context.job
-    planner = Planner(context.counts, job.identity, rules_for(job, lanes=room.limits.queries), room.clock)
+    excess = await observed_excess(job, room.manifest)
+    rules = rules_for(job, lanes=room.limits.queries, observed_excess=excess)
+    planner = Planner(context.counts, job.identity, rules, room.clock)
     async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
         async for part in parts:
             yield part
@@ -85,28 +92,86 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
     if context.stopped is not None:
         raise context.stopped
     left = await leftovers(job, job.window, room.manifest)
+    begun = await _begun(job, job.window, left, room)
     missing = {
         view: await missing_of(view, job.window, room.manifest, left.taken_of(view)) for view in views(job)
     }
-    slices = [
-        PlannedSlice(slice_.window, slice_.logstream, slice_.expected_lines)
-        for slice_, _ in left.events
-        if slice_.window.meets(job.window) and slice_.state not in (SliceState.CUT, SliceState.SUPERSEDED)
-    ]
-    if any(missing.values()):
-        starts_at = await retention_starts_at(context, room)
-        await check_logstream(context, room)
-        for view, lacking in missing.items():
-            due, _ = out_of_retention(view, lacking, starts_at)
-            async for part in _parts(replace(context, job=view), due, room):
-                slices += [PlannedSlice(w.window, view.identity.logstream, w.lines) for w in part.ready]
-    planned = tuple(sorted(slices, key=lambda slice_: slice_.window))
+    fresh = await _fresh(context, missing, room) if any(missing.values()) else _Fresh()
+    slices = [PlannedSlice(item.window, item.logstream, item.expected_lines) for item in begun]
+    planned = tuple(sorted([*slices, *fresh.slices], key=lambda slice_: slice_.window))
     known = [slice_.lines for slice_ in planned if slice_.lines is not None]
+    lines = sum(known) if len(known) == len(planned) else None
+    experience = await experience_of(job, room.manifest)
+    work = _work(job, begun, len(fresh.slices), lines, experience, room.limits)
     return JobPlan(
         job=job.name,
         window=job.window,
         slices=planned,
-        lines=sum(known) if len(known) == len(planned) else None,
-        requests=REQUESTS_PER_SLICE * len(planned),
+        lines=lines,
+        requests=work.requests,
         planning_requests=sum(room.requests().values()) - before,
+        duration_s=duration_of(work, room.limits) if planned else 0.0,
+        bytes_stored=bytes_for(lines, experience.stored),
+        empty=normalise(fresh.empty),
+        work=work,
+        seen=fresh.seen,
     )
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """What planning a job anew came to."""
+
+    slices: list[PlannedSlice] = field(default_factory=list)
+    empty: list[Window] = field(default_factory=list)
+    seen: Series | None = None
+
+
+async def _fresh(context: JobContext, missing: Mapping[Job, WindowSet], room: Room) -> _Fresh:
+    starts_at = await retention_starts_at(context, room)
+    await check_logstream(context, room)
+    due = {view: out_of_retention(view, lacking, starts_at)[0] for view, lacking in missing.items()}
+    every = [window for windows in due.values() for window in windows]
+    if not every:
+        return _Fresh()
+    whole = Window(min(window.start_s for window in every), max(window.end_s for window in every))
+    sighting = Sighting(context.counts, whole)
+    found = _Fresh()
+    for view, windows in due.items():
+        stream = view.identity.logstream
+        async for part in _parts(replace(context, job=view, counts=sighting), windows, room):
+            found.slices += [
+                PlannedSlice(w.window, stream, w.lines, w.lines is not None and w.counted_at is None)
+                for w in part.ready
+            ]
+            found.empty += [proof.window for proof in part.proofs]
+    found.seen = sighting.seen()
+    return found
+
+
+async def _begun(job: Job, window: Window, left: Leftovers, room: Room) -> list[Slice]:
+    """The slices of earlier runs that this one would take to their end: what is planned, what is under way,
+    and what failed and gets another chance."""
+    planned = all_slices(room.manifest, job.name, (SliceState.PLANNED,), window)
+    found = {slice_.id: slice_ async for slice_ in planned if slice_.logstream not in job.gone_streams}
+    for slice_, event in left.events:
+        ended = slice_.state in (SliceState.CUT, SliceState.SUPERSEDED, SliceState.DONE)
+        if slice_.window.meets(window) and isinstance(event, Resumed) and not ended:
+            found[slice_.id] = slice_
+    return list(found.values())
+
+
+def _work(
+    job: Job, begun: Sequence[Slice], fresh: int, lines: int | None, experience: Experience, limits: Limits
+) -> Work:
+    """A slice costs a create, its share of watching and a link, as far as that is still before it."""
+    to_create = fresh + sum(slice_.state not in _CREATED for slice_ in begun)
+    to_run = to_create + sum(slice_.state in OUTSTANDING_STATES & _CREATED for slice_ in begun)
+    to_fetch = fresh + sum(slice_.state is not SliceState.SETTLING for slice_ in begun)
+    links = to_fetch if job.deliver is Deliver.FILES else 0
+    watching = watching_requests(to_run, experience.run_s, limits.tasks)
+    fetched_bytes = bytes_for(lines, experience.stored) if links else 0
+    return Work(to_run, experience.run_s, to_create + links + watching, fetched_bytes)
+
+
+_CREATED = LIVE_STATES - {SliceState.SUBMITTING, SliceState.IN_DOUBT}

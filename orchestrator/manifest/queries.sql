@@ -300,3 +300,14 @@ WHERE whole <> '' AND job = :job AND start_s >= :start_s AND start_s < :end_s
 -- name: surplus
 SELECT t.*, j.name AS job_name FROM remote_tasks t INDEXED BY remote_tasks_surplus JOIN jobs j ON j.key = t.job
 WHERE t.job = :job AND t.surplus AND NOT t.deleted ORDER BY t.number, t.uuid
+
+-- name: lately
+SELECT s.expected_lines, iif(s.padded, s.stored_rows, s.served_rows) AS came_lines, s.stored_rows, s.stored_bytes,
+  t.finished_at - t.created_at AS ran_s
+FROM slices s INDEXED BY slices_by_state LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid
+WHERE s.job = :job AND s.state = :state ORDER BY s.start_s DESC, s.id DESC LIMIT :limit
+
+-- name: run_times
+SELECT t.finished_at - t.created_at AS ran_s FROM remote_tasks t JOIN jobs j ON j.key = t.job
+WHERE t.number >= :from_number AND t.finished_at IS NOT NULL AND t.created_at IS NOT NULL AND t.state = 'SUCCESS'
+  AND j.service = :service

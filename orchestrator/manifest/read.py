@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from orchestrator.core.estimating import Past
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import LIVE_STATES, RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
@@ -26,6 +27,7 @@ __all__ = [
     "in_doubt_since",
     "job_identity",
     "jobs",
+    "lately",
     "like",
     "listings",
     "live",
@@ -36,6 +38,7 @@ __all__ = [
     "quick_check",
     "replaced",
     "replacing",
+    "run_times_s",
     "slices",
     "story",
     "surplus",
@@ -346,6 +349,30 @@ def story(connection: sqlite3.Connection, slice_id: str) -> tuple[JournalLine, .
 def listings(connection: sqlite3.Connection, job: str) -> tuple[JournalLine, ...]:
     """What the service's lists had to say about a job's logstore and log streams, in the order of time."""
     return tuple(line_of(row) for row in connection.execute(sql("listings"), {"job": job}))
+
+
+def lately(connection: sqlite3.Connection, job: str, state: SliceState, limit: int) -> tuple[Past, ...]:
+    """One short range of an index, read from its end."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    found = connection.execute(sql("lately"), {"job": key, "state": state.value, "limit": limit})
+    return tuple(
+        Past(
+            row["expected_lines"],
+            row["came_lines"],
+            row["stored_rows"] or 0,
+            row["stored_bytes"] or 0,
+            row["ran_s"],
+        )
+        for row in found
+    )
+
+
+def run_times_s(connection: sqlite3.Connection, service: str, limit: int) -> tuple[float, ...]:
+    """The last stretch of the intents, whoever's they are."""
+    span = {"service": service, "from_number": next_number(connection) - limit}
+    return tuple(row[0] for row in connection.execute(sql("run_times"), span))
 
 
 def acceptances(connection: sqlite3.Connection, job: str) -> tuple[Acceptance, ...]:

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.core.estimating import Past
+from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.manifest import read
 from orchestrator.ports.store import JournalLine
 
@@ -48,3 +49,9 @@ class Telling:
 
     async def listings(self, job: str) -> tuple[JournalLine, ...]:
         return await self._ask(lambda connection: read.listings(connection, job))
+
+    async def lately(self, job: str, state: SliceState, limit: int) -> tuple[Past, ...]:
+        return await self._ask(lambda connection: read.lately(connection, job, state, limit))
+
+    async def run_times_s(self, service: str, limit: int) -> tuple[float, ...]:
+        return await self._ask(lambda connection: read.run_times_s(connection, service, limit))

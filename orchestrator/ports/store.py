@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.core.estimating import Past
 from orchestrator.core.job import Job, JobIdentity
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
@@ -238,6 +239,15 @@ class ManifestReader(Protocol):
     async def totals(self, job: str, window: Window) -> JobCounts:
         """The same figures for the slices that lie inside ``window``: one indexed scan, for the end of a
         run."""
+        ...
+
+    async def lately(self, job: str, state: SliceState, limit: int) -> tuple[Past, ...]:
+        """What the ``limit`` slices in ``state`` with the newest windows came to, newest first."""
+        ...
+
+    async def run_times_s(self, service: str, limit: int) -> tuple[float, ...]:
+        """How long those of the newest ``limit`` remote tasks of the manifest ran that were made at
+        ``service`` and succeeded."""
         ...
 
     async def jobs(self) -> tuple[str, ...]: ...

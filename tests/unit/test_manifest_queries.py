@@ -30,6 +30,8 @@ USED_INDEX = {
     "story": "journal_by_slice (slice_id=?)",
     "slice_of_uuid": "remote_tasks_by_uuid (uuid=?)",
     "tasks_of_slice": "remote_tasks_by_slice (slice_id=?)",
+    "lately": "slices_by_state (job=? AND state=?)",
+    "run_times": "sqlite_autoindex_remote_tasks_1 (number>?)",
 }
 NEEDS_A_SORT = {"due", "totals", "in_doubt_since"}
 """Their answers are short: what has waited and is due, fifteen states, doubts."""

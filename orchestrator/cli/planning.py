@@ -1,0 +1,185 @@
+"""What does ``plan`` do and show?"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.cli import values
+from orchestrator.cli.checking import asked_for
+from orchestrator.cli.ending import Stage
+from orchestrator.cli.fleets import fleet_json, masked, show_fleets
+from orchestrator.cli.picture import Alphabet, Picture, alphabet_for, draw
+from orchestrator.cli.print import bytes_text, counted, moment_text, print_table, span_text, window_text
+from orchestrator.cli.stdout import Stdout
+from orchestrator.core.estimating import together
+from orchestrator.core.window import iso_utc
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.core.job import Job, Limits
+    from orchestrator.core.report import JobPlan, PlannedSlice
+
+__all__ = ["plan", "show_plan"]
+
+SHOWN_SLICES = 40
+"""Up to so many slices are listed; of more only the first and the last ones."""
+_FIRST_AND_LAST = 10
+_COLUMNS = 80
+"""Where there is no terminal."""
+_MOST_COLUMNS = 200
+_INDENT = "  "
+
+
+def plan(stage: Stage) -> int:
+    """Show what a run would do. Raises CredentialsError and ServiceError: counting asks the service."""
+    from orchestrator.cli.watching import logged
+
+    job_file = asked_for(stage)
+
+    async def planned() -> int:
+        from orchestrator.app.library import planning
+        from orchestrator.engine.plan import plan as plan_all
+
+        with logged(stage) as outside:
+            async with planning(job_file, outside) as house:
+                plans = await plan_all(house.contexts, house.room)
+                jobs = house.job_file.jobs
+                found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
+        nothing_to_do = all(not item.slices for item in plans)
+        if stage.document:
+            stage.document.stream("jobs", (values.plan_json(item) for item in plans))
+            stage.document.stream("fleets", map(fleet_json, found))
+            stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
+        else:
+            alphabet = alphabet_for(sys.stdout.encoding)
+            show_plan(stage.out, plans, jobs, job_file.limits, _columns(), alphabet)
+            show_fleets(stage.out, found)
+        return ExitCode.COMPLETE
+
+    return asyncio.run(planned())
+
+
+def _columns() -> int:
+    """As wide as the terminal; lines much longer than a page are not read."""
+    if not sys.stdout.isatty():
+        return _COLUMNS
+    return min(_MOST_COLUMNS, shutil.get_terminal_size((_COLUMNS, 24)).columns)
+
+
+def show_plan(
+    out: Stdout,
+    plans: Sequence[JobPlan],
+    jobs: Sequence[Job],
+    limits: Limits,
+    columns: int,
+    alphabet: Alphabet,
+) -> None:
+    """Job by job the slices a run would ask for, their picture, and the sums; then those of all jobs."""
+    zones = {job.name: job.timezone for job in jobs}
+    for plan in plans:
+        timezone = zones.get(plan.job, "UTC")
+        out.line(f"{plan.job}  {window_text(plan.window, timezone)}")
+        if not plan.slices:
+            out.line(f"{_INDENT}nothing to do: the manifest holds all of it")
+        _show_slices(out, plan.slices, timezone)
+        picture = draw(plan, columns - len(_INDENT) - 1, alphabet)
+        if picture is not None:
+            out.line()
+            _show_picture(out, picture, timezone, columns)
+            out.line()
+        _show_sums(out, plan)
+    if len(plans) > 1:
+        _show_total(out, plans, limits)
+
+
+def _show_slices(out: Stdout, slices: Sequence[PlannedSlice], timezone: str) -> None:
+    if not slices:
+        return
+    rest = len(slices) - 2 * _FIRST_AND_LAST
+    if len(slices) <= SHOWN_SLICES:
+        rows = [_cells(item, timezone) for item in slices]
+    else:
+        rows = [_cells(item, timezone) for item in slices[:_FIRST_AND_LAST]]
+        rows.append((f"{_INDENT}({rest:,} more; all with --json)", "", "", ""))
+        rows += [_cells(item, timezone) for item in slices[-_FIRST_AND_LAST:]]
+    stream = "log stream" if any(item.logstream for item in slices) else ""
+    print_table(out, (f"{_INDENT}from", "to", "lines", stream), rows, right=(2,))
+
+
+def _cells(item: PlannedSlice, timezone: str) -> tuple[str, str, str, str]:
+    lines = "unknown" if item.lines is None else f"{'~' if item.estimated else ''}{item.lines:,}"
+    start, end = (moment_text(at_s, timezone) for at_s in (item.window.start_s, item.window.end_s))
+    return f"{_INDENT}{start}", end, lines, item.logstream
+
+
+def _show_picture(out: Stdout, picture: Picture, timezone: str, columns: int) -> None:
+    out.line(_INDENT + picture.lines.rstrip())
+    out.line(_INDENT + picture.cuts.rstrip())
+    ends = [moment_text(at_s, timezone) for at_s in (picture.window.start_s, picture.window.end_s)]
+    utc = [iso_utc(at_s) for at_s in (picture.window.start_s, picture.window.end_s)]
+    for first, last in [ends] if timezone == "UTC" else [ends, utc]:
+        gap = max(2, len(picture.lines) - len(first) - len(last))
+        out.line(f"{_INDENT}{first}{' ' * gap}{last}")
+    scale = f"a column is {span_text(picture.column_s)}"
+    if picture.highest is not None:
+        scale += f", the highest {_rate_text(picture.highest)}"
+    for line in _wrapped([scale, *picture.legend], columns - len(_INDENT)):
+        out.line(_INDENT + line)
+
+
+def _rate_text(per_s: float) -> str:
+    """``12,345 lines a second``; a slow one by the longer unit that makes it a number to read."""
+    for unit, unit_s in (("second", 1), ("minute", 60), ("hour", 3600)):
+        if per_s * unit_s >= 10:
+            return f"{per_s * unit_s:,.0f} lines a {unit}"
+    return f"{per_s * 86_400:,.0f} lines a day"
+
+
+def _wrapped(words: Iterable[str], width: int) -> list[str]:
+    """``words`` with ``; `` between, as many on a line as fit."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 2 + len(word) <= width:
+            lines[-1] += f"; {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _show_sums(out: Stdout, plan: JobPlan) -> None:
+    took = f"planning took {counted(plan.planning_requests, 'request')}"
+    out.line(f"{_INDENT}{counted(len(plan.slices), 'slice')}, {_lines_text(plan)}")
+    out.line(f"{_INDENT}about {counted(plan.requests, 'request')}; {took}")
+    if plan.slices:
+        size = "unknown" if plan.bytes_stored is None else f"about {bytes_text(plan.bytes_stored)}"
+        out.line(f"{_INDENT}time {_time_text(plan.duration_s)}; size {size}")
+
+
+def _lines_text(plan: JobPlan) -> str:
+    about = "about " if any(item.estimated for item in plan.slices) else ""
+    if plan.lines is not None:
+        return f"{about}{counted(plan.lines, 'line')}"
+    known = sum(item.lines for item in plan.slices if item.lines is not None)
+    uncounted = sum(item.lines is None for item in plan.slices)
+    if uncounted == len(plan.slices):
+        return "lines unknown"
+    return f"{about}{counted(known, 'line')} and what is in {counted(uncounted, 'slice')} not counted"
+
+
+def _time_text(duration_s: float | None) -> str:
+    return "unknown, as no remote task ran yet" if duration_s is None else f"about {span_text(duration_s)}"
+
+
+def _show_total(out: Stdout, plans: Sequence[JobPlan], limits: Limits) -> None:
+    works = [plan.work for plan in plans if plan.work is not None]
+    slices = sum(len(plan.slices) for plan in plans)
+    asked = sum(plan.requests for plan in plans)
+    took = sum(plan.planning_requests for plan in plans)
+    out.line(
+        f"{counted(len(plans), 'job')}: {counted(slices, 'slice')}, about {counted(asked, 'request')}, "
+        f"time {_time_text(together(works, limits))}; planning took {counted(took, 'request')}"
+    )

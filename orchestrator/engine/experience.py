@@ -1,0 +1,41 @@
+"""What does the manifest tell of earlier slices that helps with the next ones?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from orchestrator.core.estimating import Past, excess, typical_s
+from orchestrator.core.job import Job
+from orchestrator.core.model import SliceState
+from orchestrator.ports.store import ManifestReader
+
+__all__ = ["Experience", "experience_of", "observed_excess"]
+
+_NEWEST = 300
+"""So many slices or remote tasks are looked at: enough to know, and as cheap with a million as with these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """``stored`` are the newest done slices; ``run_s`` is how long a remote task takes, None when none ever
+    ran."""
+
+    stored: tuple[Past, ...]
+    run_s: float | None
+
+
+async def observed_excess(job: Job, manifest: ManifestReader) -> float:
+    """The largest share by which the newest files of the job exceeded their counts. A slice that was cut had
+    a file as long as its limit, and more to come."""
+    stored = await manifest.lately(job.name, SliceState.DONE, _NEWEST)
+    cut = await manifest.lately(job.name, SliceState.CUT, _NEWEST)
+    return excess([*stored, *(replace(item, came_lines=job.max_lines) for item in cut)], job.max_lines)
+
+
+async def experience_of(job: Job, manifest: ManifestReader) -> Experience:
+    """Of a job that never ran a remote task, others at the same service tell how long one takes."""
+    stored = await manifest.lately(job.name, SliceState.DONE, _NEWEST)
+    run_s = typical_s(item.ran_s for item in stored if item.ran_s is not None)
+    if run_s is None:
+        run_s = typical_s(await manifest.run_times_s(job.identity.service, _NEWEST))
+    return Experience(stored, run_s)
