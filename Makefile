@@ -58,9 +58,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/orchestrator demo
 
+# Three at a time on two processors: what runs over HTTP spends much of its time waiting.
 test: $(STAMP)
 	$(CORE_TESTS)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/unit --ignore=tests/property
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --ignore=tests/unit --ignore=tests/property
 
 check: lint
 	$(CORE_TESTS)
