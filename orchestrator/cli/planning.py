@@ -122,20 +122,21 @@ def _show_picture(out: Stdout, picture: Picture, timezone: str, columns: int) ->
     ends = [moment_text(at_s, timezone) for at_s in (picture.window.start_s, picture.window.end_s)]
     utc = [iso_utc(at_s) for at_s in (picture.window.start_s, picture.window.end_s)]
     for first, last in [ends] if timezone == "UTC" else [ends, utc]:
-        gap = max(2, len(picture.lines) - len(first) - len(last))
-        out.line(f"{_INDENT}{first}{' ' * gap}{last}")
-    scale = f"a column is {span_text(picture.column_s)}"
+        between = len(picture.lines) - len(first) - len(last)
+        text = f"{first}{' ' * between}{last}" if between >= 2 else f"from {first}\n{_INDENT}to   {last}"
+        out.line(_INDENT + text)
+    scale = [f"a column is {span_text(picture.column_s)}"]
     if picture.highest is not None:
-        scale += f", the highest {_rate_text(picture.highest)}"
-    for line in _wrapped([scale, *picture.legend], columns - len(_INDENT)):
+        scale.append(f"the highest {_rate_text(picture.highest)}")
+    for line in _wrapped([*scale, *picture.legend], columns - len(_INDENT)):
         out.line(_INDENT + line)
 
 
 def _rate_text(per_s: float) -> str:
     """``12,345 lines a second``; a slow one by the longer unit that makes it a number to read."""
-    for unit, unit_s in (("second", 1), ("minute", 60), ("hour", 3600)):
+    for unit, unit_s in (("a second", 1), ("a minute", 60), ("an hour", 3600)):
         if per_s * unit_s >= 10:
-            return f"{per_s * unit_s:,.0f} lines a {unit}"
+            return f"{per_s * unit_s:,.0f} lines {unit}"
     return f"{per_s * 86_400:,.0f} lines a day"
 
 

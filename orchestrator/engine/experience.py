@@ -25,11 +25,16 @@ class Experience:
 
 
 async def observed_excess(job: Job, manifest: ManifestReader) -> float:
-    """The largest share by which the newest files of the job exceeded their counts. A slice that was cut had
-    a file as long as its limit, and more to come."""
+    """The largest share by which the newest files of the job exceeded their counts. Of a slice that was cut
+    nobody saw the end: it counts as if twice the room it was given had been too little."""
     stored = await manifest.lately(job.name, SliceState.DONE, _NEWEST)
     cut = await manifest.lately(job.name, SliceState.CUT, _NEWEST)
-    return excess([*stored, *(replace(item, came_lines=job.max_lines) for item in cut)], job.max_lines)
+    ends = [
+        replace(item, came_lines=2 * job.max_lines - item.expected_lines)
+        for item in cut
+        if item.expected_lines is not None
+    ]
+    return excess([*stored, *ends], job.max_lines)
 
 
 async def experience_of(job: Job, manifest: ManifestReader) -> Experience:
