@@ -46,7 +46,7 @@ def plan(stage: Stage) -> int:
 
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
-                plans = await plan_all(house.contexts, house.room)
+                plans = await plan_all(house.contexts, house.room, to_be_drawn=not stage.document)
                 jobs = house.job_file.jobs
                 found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
         nothing_to_do = all(not item.slices for item in plans)

@@ -76,14 +76,17 @@ def _slice(
     )
 
 
-async def plan(contexts: Sequence[JobContext], room: Room) -> tuple[JobPlan, ...]:
-    """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. Raises what
+async def plan(
+    contexts: Sequence[JobContext], room: Room, *, to_be_drawn: bool = False
+) -> tuple[JobPlan, ...]:
+    """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. A plan that is
+    ``to_be_drawn`` takes one request more per job where planning itself saw nothing but sums. Raises what
     planning meets: Refused, Unreachable, UsageError, StorageError."""
     room = replace(room, clock=SteadyClock(room.clock))
-    return tuple([await _plan_job(context, room) for context in contexts])
+    return tuple([await _plan_job(context, room, to_be_drawn) for context in contexts])
 
 
-async def _plan_job(context: JobContext, room: Room) -> JobPlan:
+async def _plan_job(context: JobContext, room: Room, to_be_drawn: bool) -> JobPlan:
     job = context.job
     if job.window is None:
         return JobPlan(job.name, None, (), 0, 0, 0)
@@ -96,7 +99,7 @@ async def _plan_job(context: JobContext, room: Room) -> JobPlan:
     missing = {
         view: await missing_of(view, job.window, room.manifest, left.taken_of(view)) for view in views(job)
     }
-    fresh = await _fresh(context, missing, room) if any(missing.values()) else _Fresh()
+    fresh = await _fresh(context, missing, room, to_be_drawn) if any(missing.values()) else _Fresh()
     slices = [PlannedSlice(item.window, item.logstream, item.expected_lines) for item in begun]
     planned = tuple(sorted([*slices, *fresh.slices], key=lambda slice_: slice_.window))
     known = [slice_.lines for slice_ in planned if slice_.lines is not None]
@@ -127,7 +130,9 @@ class _Fresh:
     seen: Series | None = None
 
 
-async def _fresh(context: JobContext, missing: Mapping[Job, WindowSet], room: Room) -> _Fresh:
+async def _fresh(
+    context: JobContext, missing: Mapping[Job, WindowSet], room: Room, to_be_drawn: bool
+) -> _Fresh:
     starts_at = await retention_starts_at(context, room)
     await check_logstream(context, room)
     due = {view: out_of_retention(view, lacking, starts_at)[0] for view, lacking in missing.items()}
@@ -145,6 +150,8 @@ async def _fresh(context: JobContext, missing: Mapping[Job, WindowSet], room: Ro
                 for w in part.ready
             ]
             found.empty += [proof.window for proof in part.proofs]
+    if to_be_drawn and len(due) == 1 and any(slice_.lines for slice_ in found.slices):
+        await sighting.look(*due)
     found.seen = sighting.seen()
     return found
 

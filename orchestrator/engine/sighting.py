@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from orchestrator.core.job import JobIdentity
+from contextlib import suppress
+
+from orchestrator.core.job import Job, JobIdentity
 from orchestrator.core.raster import Raster, together
-from orchestrator.core.series import Series
+from orchestrator.core.series import WIDTHS_S, Series, width_s_for
 from orchestrator.core.window import Window
+from orchestrator.errors import ServiceError
 from orchestrator.ports.service import CountApi, CountUnavailable, Histogram
 
 __all__ = ["Sighting"]
+
+_BUCKETS_TO_DRAW = 200
+_MOST_BUCKETS = 20_000
 
 
 class Sighting:
@@ -22,6 +28,15 @@ class Sighting:
     def seen(self) -> Series | None:
         """Lines over time, of all streams together; None when nothing was seen in buckets."""
         return together(self._rasters.values())
+
+    async def look(self, job: Job) -> None:
+        """Ask once for buckets of the whole window, unless some were seen already, or they would be too many
+        for one answer. Without an answer nothing is known, and that is no error."""
+        width_s = width_s_for(self._window.length_s / _BUCKETS_TO_DRAW)
+        if self._rasters or self._window.length_s > WIDTHS_S[-1] * _MOST_BUCKETS:
+            return
+        with suppress(ServiceError):
+            await self.buckets(job.identity, job.identity.logstream, self._window, width_s)
 
     async def count(
         self, identity: JobIdentity, logstream: str, window: Window, *, match_all: bool = False

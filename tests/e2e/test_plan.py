@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -13,6 +14,7 @@ import time
 
 import pytest
 
+import orchestrator
 from tests.e2e.conftest import DAY_ROWS, ORCHESTRATOR, PATIENCE_S, Desk, Emulated
 
 NOON = "2026-01-14T12:00:00Z"
@@ -94,6 +96,34 @@ def test_the_plan_after_a_kill_holds_what_the_killed_run_had_planned(desk: Desk,
     assert job["lines"] == DAY_ROWS
     assert job["planning_requests"] <= 1
     assert emulator.stats()["tasks_made"] == made + 2
+
+
+def test_a_plan_keeps_how_the_lines_lay_in_the_buckets_it_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library gives what planning saw of the time inside slices, without a request of its own."""
+    for name, value in desk.emulated.credentials.items():
+        monkeypatch.setenv(name, value)
+    (plan,) = asyncio.run(orchestrator.plan(orchestrator.load(desk.folder / "jobs.toml")))
+    assert plan.seen is not None
+    assert DAY_ROWS <= sum(plan.seen.lines) <= DAY_ROWS + len(plan.seen.lines)
+    assert plan.planning_requests == desk.call("plan", "--json").document["jobs"][0]["planning_requests"]
+
+
+def test_a_single_slice_is_looked_into_once_to_be_drawn(desk: Desk) -> None:
+    """One count tells nothing of the time inside: a plan for a person asks once more, one for a program does
+    not."""
+    text = (desk.folder / "jobs.toml").read_text()
+    (desk.folder / "jobs.toml").write_text(
+        text.replace("max_lines = 5000", "").replace("01-14T00", "01-13T00", 1)
+    )
+    (job,) = desk.call("plan", "--json").document["jobs"]
+    assert job["slice_count"] == 1
+    shown = desk.call("plan", PYTHONIOENCODING="utf-8")
+    asked = job["planning_requests"] + 1
+    assert f"planning took {asked} requests" in shown.out
+    upper, *_ = picture(shown.out)
+    assert 36 <= len(upper) - len(upper.lstrip()) <= 44, "the first of the two days is empty"
 
 
 def test_a_terminal_without_blocks_gets_ascii(desk: Desk) -> None:
