@@ -359,6 +359,4 @@ async def _ledger_findings(
         return Finding(job.name, piece, "", "", problem, mend=mend)
 
     unbacked = [finding(piece, "covered without a slice", "forget") for piece in subtract(covered, stored)]
-    return unbacked + [
-        finding(piece, "stored but not covered", "run") for piece in subtract(stored, covered)
-    ]
+    return unbacked + [finding(piece, "stored but not covered", "run") for piece in subtract(stored, covered)]

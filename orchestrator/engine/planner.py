@@ -45,7 +45,7 @@ _TOO_MUCH_AFTER = 6
 
 def rules_for(job: Job, *, lanes: int, observed_excess: float = 0.0) -> Rules:
     """The slicing rules a job asks for. ``lanes``: questions out at once (``limits.queries``);
-    ``observed_excess``: share by which files of this run exceeded their counts."""
+    ``observed_excess``: share by which the newest files of the job exceeded their counts."""
     return Rules(
         capacity=capacity_lines(job.max_lines, observed_excess),
         next_boundary=align_boundaries(job.align, ZoneInfo(job.timezone)),
