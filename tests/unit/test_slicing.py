@@ -8,6 +8,9 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import slicing
+from orchestrator.core.packing import pack
+from orchestrator.core.pieces import Is, Piece
+from orchestrator.core.refining import Sight
 from orchestrator.core.series import Series
 from orchestrator.core.slicing import (
     Answer,
@@ -398,3 +401,10 @@ def test_one_answer_that_failed_does_not_end_the_asking_for_buckets() -> None:
     assert [(question.kind, question.window) for question in taken.questions] == [
         (Kind.BUCKETS, second.window)
     ]
+
+
+def test_quiet_pieces_in_a_row_are_proved_together_up_to_the_last_boundary() -> None:
+    """What was counted piece by piece needs no more witnesses than what was counted at once."""
+    quiet = [Piece(window, Is.KNOWN, Series.single(window, 0)) for window in (Window(0, 50), Window(50, 400))]
+    packed = pack(quiet, rules(every_s=100), Sight())
+    assert [(piece.window, piece.state) for piece in packed] == [(Window(0, 400), Is.TO_WITNESS)]
