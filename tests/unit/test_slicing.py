@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core import slicing
 from orchestrator.core.packing import pack
 from orchestrator.core.pieces import Is, Piece
-from orchestrator.core.refining import Sight
+from orchestrator.core.refining import Detail, Sight
 from orchestrator.core.series import Series
 from orchestrator.core.slicing import (
     Answer,
@@ -408,3 +408,18 @@ def test_quiet_pieces_in_a_row_are_proved_together_up_to_the_last_boundary() -> 
     quiet = [Piece(window, Is.KNOWN, Series.single(window, 0)) for window in (Window(0, 50), Window(50, 400))]
     packed = pack(quiet, rules(every_s=100), Sight())
     assert [(piece.window, piece.state) for piece in packed] == [(Window(0, 400), Is.TO_WITNESS)]
+
+
+def test_a_service_whose_answers_are_always_cut_short_is_asked_for_counts() -> None:
+    """Ever fewer buckets are asked for at once, until that is not worth a question any more."""
+    sight = Sight()
+    asked_at_once = [sight.most_buckets]
+    while sight.detail is not Detail.NONE:
+        sight = sight.cut_short()
+        asked_at_once.append(sight.most_buckets)
+    assert asked_at_once == sorted(asked_at_once, reverse=True)
+    assert len(asked_at_once) < 10
+    theirs = Sight().seen(1, Series((0, 100, 200), (1, 1)))
+    assert (theirs.detail, theirs.most_buckets) == (Detail.THEIRS, 2)
+    assert theirs.cut_short().detail is Detail.NONE
+    assert Sight().seen(1, Series.single(Window(0, 100), 5)) == Sight()
