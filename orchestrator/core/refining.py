@@ -46,9 +46,12 @@ class Sight:
     most_buckets: int = _MOST_BUCKETS
 
     def seen(self, asked_width_s: int, series: Series) -> Sight:
-        """After an answer in buckets."""
+        """After an answer in buckets; empty ones may have been left out and tell nothing of their width."""
         buckets = len(series.lines)
-        widest_s = max(end_s - start_s for start_s, end_s in pairwise(series.edges))
+        widths = (end_s - start_s for start_s, end_s in pairwise(series.edges))
+        widest_s = max(
+            (width_s for width_s, lines in zip(widths, series.lines, strict=True) if lines), default=0
+        )
         if buckets == 1 or (widest_s <= asked_width_s and self.detail is not Detail.THEIRS):
             return replace(self, detail=Detail.OURS) if buckets > 1 else self
         return Sight(Detail.THEIRS, max(2, buckets))

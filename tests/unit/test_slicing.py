@@ -423,3 +423,5 @@ def test_a_service_whose_answers_are_always_cut_short_is_asked_for_counts() -> N
     assert (theirs.detail, theirs.most_buckets) == (Detail.THEIRS, 2)
     assert theirs.cut_short().detail is Detail.NONE
     assert Sight().seen(1, Series.single(Window(0, 100), 5)) == Sight()
+    with_a_hole = Series((0, 10, 900, 910), (1, 0, 1))
+    assert Sight().seen(10, with_a_hole).detail is Detail.OURS
