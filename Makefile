@@ -61,7 +61,7 @@ demo: $(STAMP)
 # Three at a time on two processors: what runs over HTTP spends much of its time waiting.
 test: $(STAMP)
 	$(CORE_TESTS)
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile --ignore=tests/unit --ignore=tests/property
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/unit --ignore=tests/property
 
 check: lint
 	$(CORE_TESTS)
