@@ -84,7 +84,8 @@ def show_plan(
         timezone = zones.get(plan.job, "UTC")
         out.line(f"{plan.job}  {window_text(plan.window, timezone)}")
         if not plan.slices:
-            out.line(f"{_INDENT}nothing to do: the manifest holds all of it")
+            why = "the service counts no lines" if plan.empty else "the manifest holds all of it"
+            out.line(f"{_INDENT}nothing to do: {why}")
         _show_slices(out, plan.slices, timezone)
         picture = draw(plan, columns - len(_INDENT) - 1, alphabet)
         if picture is not None:

@@ -259,6 +259,8 @@ def test_nothing_to_do_is_said() -> None:
     assert "nothing to do: the manifest holds all of it" in text
     assert "time" not in text
     assert "a column is" not in text
+    quiet = replace(planned(), empty=(Window(0, 100),))
+    assert "nothing to do: the service counts no lines" in shown(quiet)
 
 
 @pytest.mark.parametrize(
