@@ -72,7 +72,9 @@ async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Even
     answers."""
     slice_ = order.slice
     count: int | None = None
+    asked_at = 0.0
     for tries in range(1, RECOUNT_TRIES + 1):
+        asked_at = room.clock.now()  # what came while the answer was under way may not be in it
         try:
             count = await _count(context, slice_)
             break
@@ -87,7 +89,7 @@ async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Even
                 "settle.recount_failed", job=slice_.job, slice=slice_.id, error=str(error)[:200]
             )
             await asyncio.sleep(backoff_s(f"recount:{slice_.id}", tries, at_least_s=error.retry_after_s))
-    return ev.Recounted(slice_.id, order.number, count, room.clock.now())
+    return ev.Recounted(slice_.id, order.number, count, asked_at)
 
 
 async def _count(context: JobContext, slice_: Slice) -> int | None:
