@@ -68,15 +68,16 @@ class Fetch:
         ServiceFault for an answer to another question, BrokenBody when more comes than was announced,
         DiskFull, StorageError."""
         failures, changes, reached = 0, 0, self._inflow.offset_bytes
-        ended_at: int | None = None
+        resumed_at, ended_at = reached, None
         while not self._whole():
             begun_at = self._inflow.offset_bytes
             try:
                 if await self._one_answer(ended_at):
                     # A body of no announced length may have been cut off and look finished: what comes after
-                    # its end, if anything, is asked for once.
+                    # its end, if anything, is asked for once. A resume that ends where it began was that
+                    # question: a link that opens but once must not be renewed for it for ever.
                     ended = self._inflow.offset_bytes
-                    if self._inflow.progress.total_bytes is not None or ended in (0, ended_at):
+                    if self._inflow.progress.total_bytes is not None or ended in (0, ended_at, resumed_at):
                         return
                     ended_at = ended
                     continue

@@ -516,3 +516,16 @@ def test_more_than_announced_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenBody):
         transfer(source, ticket(tmp_path))
     assert staging_names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_link_that_opens_once_is_renewed_once_to_see_the_end(tmp_path: Path, ranges: bool) -> None:
+    """Where nobody says how long the file is and every link opens one time only, the second link settles
+    it."""
+    source = server(says_length=False, etag="", ranges=ranges)
+    source.mishaps = [(10**9, None), (0, refused()), (10**9, None), (0, refused())]
+    expired = transfer(source, ticket(tmp_path))
+    assert isinstance(expired, LinkExpired)
+    receipt = fetched(source, ticket(tmp_path))
+    assert Path(receipt.staged_path).read_bytes() == BODY
+    assert len(source.opens) == 3
