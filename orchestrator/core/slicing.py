@@ -118,6 +118,11 @@ class PlannedWindow:
     lines: int | None
     counted_at: float | None
 
+    @property
+    def counted(self) -> int | None:
+        """``lines`` if they were counted and not estimated."""
+        return self.lines if self.counted_at is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:

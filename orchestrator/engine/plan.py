@@ -43,7 +43,7 @@ async def planned_slices(
         async for part in parts:
             planned = [
                 # What is only estimated is as good as not counted: its file is weighed against a count.
-                _slice(context, w.window, SliceState.PLANNED, w.lines if w.counted_at else None, w.counted_at)
+                _slice(context, w.window, SliceState.PLANNED, w.counted, w.counted_at)
                 for w in part.ready
             ]
             silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
@@ -146,8 +146,7 @@ async def _fresh(
         stream = view.identity.logstream
         async for part in _parts(replace(context, job=view, counts=sighting), windows, room):
             found.slices += [
-                PlannedSlice(w.window, stream, w.lines, w.lines is not None and w.counted_at is None)
-                for w in part.ready
+                PlannedSlice(w.window, stream, w.lines, w.lines != w.counted) for w in part.ready
             ]
             found.empty += [proof.window for proof in part.proofs]
     if to_be_drawn and len(due) == 1 and any(slice_.lines for slice_ in found.slices):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,11 +17,11 @@ __all__ = ["Telling"]
 T = TypeVar("T")
 
 
-class Telling:
+class Telling(ABC):
     """The part of a ``ManifestReader`` that looks back."""
 
-    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
 
     async def story(self, slice_id: str) -> tuple[JournalLine, ...]:
         return await self._ask(lambda connection: read.story(connection, slice_id))

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 from orchestrator.core.pieces import Rules
@@ -32,10 +33,12 @@ class Rates:
     per_s: tuple[float, ...]
     end_s: int
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _before(self) -> tuple[float, ...]:
+        """How many lines there are before each stretch."""
         lengths = (right - left for left, right in pairwise((*self.starts_s, self.end_s)))
         lines = (rate * length_s for rate, length_s in zip(self.per_s, lengths, strict=True))
-        object.__setattr__(self, "_before", tuple(accumulate(lines, initial=0.0)))
+        return tuple(accumulate(lines, initial=0.0))
 
     @staticmethod
     def of(stretches: Iterable[tuple[int, float]]) -> Rates:
@@ -51,8 +54,7 @@ class Rates:
     def until(self, at_s: int) -> int:
         """How many lines there are before a second."""
         number = bisect_right(self.starts_s, at_s) - 1
-        before: tuple[float, ...] = self._before  # type: ignore[attr-defined]  # made once, from the fields
-        return int(before[number] + self.per_s[number] * (at_s - self.starts_s[number]) + 1e-6)
+        return int(self._before[number] + self.per_s[number] * (at_s - self.starts_s[number]) + 1e-6)
 
     def lines(self, window: Window) -> int:
         return self.until(window.end_s) - self.until(window.start_s)

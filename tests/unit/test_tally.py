@@ -100,7 +100,7 @@ async def cover(job: Job, manifest: SqliteManifest) -> None:
 async def compare(job: Job, manifest: SqliteManifest, service: Service) -> Still:
     still = Still()
     nobody: Any = None
-    context = JobContext(job, UTC, nobody, service, service, nobody)  # type: ignore[arg-type]
+    context = JobContext(job, UTC, nobody, service, service, nobody)  # type: ignore[arg-type]  # ports that are never asked
     await add_up(context, room_of(manifest, still))
     return still
 
