@@ -218,14 +218,15 @@ async def verification(
     job_file: core_job.JobFile,
     outside: Outside,
     *,
-    quick: bool,
+    share: float = 1.0,
     mark: bool,
     recount: bool = False,
     jobs_path: str = "jobs.toml",
     wait_s: float = 0.0,
 ) -> VerifyReport:
     """Hold every stored file of ``job_file`` against the ledger, and with ``recount`` the ledger against the
-    service, which is not asked otherwise.
+    service, which is not asked otherwise. Only ``share`` of every job's files, picked anew each time, are
+    read whole: 1 all, 0 none; of the others presence and size are checked.
 
     ``mark`` takes the manifest's lock and marks what is damaged, so that the next run exports it anew. Raises
     ManifestLocked, StorageError; with ``recount`` Refused and its kin.
@@ -254,7 +255,8 @@ async def verification(
         return await verify(
             house.contexts,
             reader,
-            quick=quick,
+            share=share,
+            rng=outside.rng,
             writer=writer,
             clock=outside.clock,
             queries=job_file.limits.queries if recount else 0,

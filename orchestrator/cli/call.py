@@ -127,8 +127,9 @@ def story(stage: Stage, wanted: str) -> int:
     return ExitCode.COMPLETE
 
 
-def verify(stage: Stage, *, quick: bool, mark: bool, recount: bool) -> int:
-    """Hold the stored files against the ledger, and the ledger against the service."""
+def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
+    """Hold the stored files against the ledger, ``share`` of them byte by byte, and the ledger against the
+    service."""
     from orchestrator.cli.watching import logged
 
     job_file = chosen(stage)
@@ -138,7 +139,7 @@ def verify(stage: Stage, *, quick: bool, mark: bool, recount: bool) -> int:
             return await verification(
                 job_file,
                 outside,
-                quick=quick,
+                share=share,
                 mark=mark,
                 recount=recount,
                 jobs_path=jobs_words(stage, job_file),
@@ -148,7 +149,9 @@ def verify(stage: Stage, *, quick: bool, mark: bool, recount: bool) -> int:
     report = asyncio.run(verified())
     if stage.document:
         stage.document.put("files_checked", report.files_checked)
-        stage.document.put("bytes_checked", report.bytes_checked)
+        stage.document.put("files_read", report.files_read)
+        stage.document.put("files_looked_at", report.files_looked_at)
+        stage.document.put("bytes_checked", report.bytes_read)
         stage.document.put("slices_recounted", report.recounted if recount else None)
         stage.document.put("slices_uncounted", report.uncounted if recount else None)
         stage.document.stream("findings", (values.finding_json(item) for item in report.findings))

@@ -54,6 +54,8 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "files_checked": 0,
+        "files_read": 0,
+        "files_looked_at": 0,
         "bytes_checked": 0,
         "slices_recounted": None,
         "slices_uncounted": None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.core.complaint import Wrong
-from orchestrator.core.measures import parse_duration
+from orchestrator.core.measures import parse_duration, parse_share
 
 __all__ = [
     "From",
@@ -27,6 +27,7 @@ __all__ = [
     "Wait",
     "duration",
     "line_count",
+    "share",
 ]
 
 
@@ -64,6 +65,16 @@ def line_count(text: str | int) -> int:
     if not digits.isdecimal() or int(digits) < 1:
         raise typer.BadParameter("allowed: a whole number above 0, such as 5000000 or 5_000_000")
     return int(digits)
+
+
+def share(text: str | float) -> float:
+    """A percentage as a number up to 1. Raises BadParameter."""
+    if isinstance(text, float):
+        return text
+    try:
+        return parse_share(text)
+    except Wrong as wrong:
+        raise typer.BadParameter(f"{wrong.objection.problem}; allowed: {wrong.objection.allowed}") from None
 
 
 Jobs = Annotated[

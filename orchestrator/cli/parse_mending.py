@@ -23,6 +23,7 @@ from orchestrator.cli.options import (
     To,
     Verbose,
     Wait,
+    share,
 )
 
 
@@ -97,7 +98,18 @@ def verify(
     job: JobNames = None,
     from_: From = "",
     to: To = "",
-    quick: Annotated[bool, typer.Option("--quick", help="Existence and size only; reads no file.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Presence and size only; reads no file.")] = False,
+    sample: Annotated[
+        float,
+        typer.Option(
+            "--sample",
+            metavar="PERCENT",
+            parser=share,
+            show_default="all files",
+            help="Read whole only so many of each job's files, such as 1%, picked anew each time; the others "
+            "as with --quick.",
+        ),
+    ] = 0.0,
     recount: Annotated[
         bool, typer.Option("--recount", help="Also let the service count again what is stored.")
     ] = False,
@@ -113,6 +125,10 @@ def verify(
     """Check the stored files against the ledger, digest by digest. Deletes nothing, and contacts nobody
     without --recount.
 
+    With --sample at least one file of each job that has any is read whole. The answer says how many were, and
+    of how many only presence and size were looked at: a sample that agrees says nothing about the content of
+    the others.
+
     Slices whose file is missing or differs are marked uncovered, so that the next run mends them. Exits 4
     when anything disagrees. With --recount the service counts the lines of what is stored; slices it has
     more lines of now are named with the command that exports them anew, and stay covered.
@@ -121,10 +137,13 @@ def verify(
     Examples:
       orchestrator verify
       orchestrator verify --quick --no-mark
+      orchestrator verify --sample 1%
       orchestrator verify --quick --recount
     """
     from orchestrator.cli import call
 
+    if quick and sample:
+        raise typer.BadParameter("give --quick or --sample, not both", param_hint="--sample")
     asked = Asked(
         "verify",
         jobs,
@@ -139,7 +158,8 @@ def verify(
         quiet=quiet,
         wait_s=wait,
     )
-    end(asked, lambda stage: call.verify(stage, quick=quick, mark=not no_mark, recount=recount))
+    read = 0.0 if quick else sample or 1.0
+    end(asked, lambda stage: call.verify(stage, share=read, mark=not no_mark, recount=recount))
 
 
 @app.command(short_help="Export anew, swap in once verified.")

@@ -274,7 +274,11 @@ def show_verify(out: Stdout, report: VerifyReport) -> None:
     if rows:
         print_table(out, ("job", "window", "slice", "problem", "marked", "file"), rows)
         out.line("")
-    files = f"{counted(report.files_checked, 'file')}, {bytes_text(report.bytes_checked)} checked"
+    files = f"{counted(report.files_checked, 'file')}, {bytes_text(report.bytes_read)} checked"
+    if report.files_looked_at:
+        read = f"{report.files_read:,} read whole ({bytes_text(report.bytes_read)})"
+        looked = f"{report.files_looked_at:,} only looked at (presence and size)"
+        files = f"{counted(report.files_checked, 'file')}: {read}, {looked}"
     if report.recounted:
         files += f", {counted(report.recounted, 'slice')} counted again"
     if report.uncounted:

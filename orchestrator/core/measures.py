@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: ``"1h30m"``, ``"200MB"``."""
+"""Durations, sizes and shares as people write them: ``"1h30m"``, ``"200MB"``, ``"0.5%"``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ import re
 
 from orchestrator.core.complaint import Wrong
 
-__all__ = ["DURATION_ALLOWED", "SIZE_ALLOWED", "UNIT_S", "duration_text", "parse_duration", "parse_size"]
+__all__ = [
+    "DURATION_ALLOWED",
+    "SHARE_ALLOWED",
+    "SIZE_ALLOWED",
+    "UNIT_S",
+    "duration_text",
+    "parse_duration",
+    "parse_share",
+    "parse_size",
+]
 
 UNIT_S = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 """Seconds per unit, largest first."""
 
 DURATION_ALLOWED = 'a duration in whole s, m, h, d or w, such as "90s", "5m" or "1h30m"'
 SIZE_ALLOWED = 'a size such as "200MB" (10^6), "64MiB" (2^20) or "1.5GB"'
+SHARE_ALLOWED = 'a percentage above 0 and up to 100, such as "1%" or "0.5%"'
 
 _DURATION = re.compile(r"(?:[0-9]{1,9}[wdhms])+")
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))? ?([kKMGT]i?)?B?")
+_SHARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})? ?%")
 _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -52,3 +63,14 @@ def parse_size(text: str) -> int:
     if rest:
         raise Wrong("not a whole number of bytes", SIZE_ALLOWED)
     return size_bytes
+
+
+def parse_share(text: str) -> float:
+    """``"0.5%"`` as 0.005; above 0 and up to 1. Raises Wrong, also without the ``%``."""
+    stripped = text.strip()
+    if not _SHARE.fullmatch(stripped):
+        raise Wrong("not a percentage", SHARE_ALLOWED)
+    percent = float(stripped.removesuffix("%"))
+    if not 0 < percent <= 100:
+        raise Wrong("out of range", SHARE_ALLOWED)
+    return percent / 100

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
@@ -12,15 +13,17 @@ from orchestrator.core.lifecycle import Rules, transition
 from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.report import Gap
+from orchestrator.core.sampling import picks
 from orchestrator.core.streams import is_all, views
 from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, normalise, subtract
 from orchestrator.engine.context import JobContext
+from orchestrator.engine.counting import Counting
 from orchestrator.engine.recounting import Recount, recounted, stored_rows
 from orchestrator.engine.stages.divide import gather
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import ExitCode
 from orchestrator.ports.store import Acceptance, ManifestReader, ManifestWriter
-from orchestrator.ports.time import Clock
+from orchestrator.ports.time import Clock, Rng
 
 __all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "listed_coverage", "verify"]
 
@@ -205,76 +208,126 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What an audit looked at and what it found; ``exit`` is 4 with any finding. Of the slices counted anew,
-    ``uncounted`` are those the service could not count."""
+    """What an audit looked at and what it found; ``exit`` is 4 with any finding. Of ``files_checked`` files
+    ``files_read`` were read whole, ``bytes_read`` together; of the others only presence and size were looked
+    at. Of the slices counted anew, ``uncounted`` are those the service could not count."""
 
     exit: int
     files_checked: int
-    bytes_checked: int
+    files_read: int
+    bytes_read: int
     findings: tuple[Finding, ...]
     recounted: int = 0
     uncounted: int = 0
+
+    @property
+    def files_looked_at(self) -> int:
+        """Files whose content this audit says nothing about: of a sample those not picked, and those that
+        are missing or have another size, which there is no point in reading."""
+        return self.files_checked - self.files_read
 
 
 async def verify(
     contexts: Sequence[JobContext],
     manifest: ManifestReader,
     *,
-    quick: bool,
+    share: float,
+    rng: Rng,
     writer: ManifestWriter | None,
     clock: Clock,
     queries: int = 0,
     jobs_path: str = "jobs.toml",
 ) -> VerifyReport:
-    """Hold every stored file against the ledger: presence and size, digest too unless ``quick``; rows; and
-    coverage against slices. With a ``writer`` damaged windows are marked uncovered, so that the next run
-    exports them anew. Deletes nothing.
+    """Hold every stored file against the ledger: presence, size and rows; the digest too of ``share`` (0 to
+    1) of every job's files, picked at random by ``rng`` and one at least unless ``share`` is 0; and coverage
+    against slices. With a ``writer`` damaged windows are marked uncovered, so that the next run exports them
+    anew. Deletes nothing.
 
     With ``queries``, so many at once, the service counts again what is stored. More lines than stored are
     not marked: what stands stays covered until ``redo`` has something better. ``jobs_path`` is what a shell
     is to be told of the job file, quoted already.
     """
-    findings: list[Finding] = []
-    files = bytes_checked = counted = uncounted = 0
-    for context in _by_view(contexts):
-        job, proven = context.job, list[Window]()
-        async for slice_ in all_slices(
-            manifest, job.name, (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED), job.window
-        ):
-            if job.one_stream and slice_.logstream != job.identity.logstream:
-                continue
-            problem = ""
-            if slice_.state is SliceState.DONE and slice_.receipt is not None:
-                files, bytes_checked = (
-                    files + 1,
-                    bytes_checked + (0 if quick else slice_.receipt.stored_bytes),
-                )
-                problem = await _problem(context, slice_, quick=quick)
-            marked = bool(problem) and writer is not None and await _mark(writer, job, slice_, clock)
-            if problem:
-                mend = _mend(jobs_path, job, "" if marked else slice_.id)
-                findings.append(
-                    Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked, mend)
-                )
-            if not marked and not slice_.whole:
-                _append(proven, slice_.window)
-        if job.window is not None:
-            # A divided second is stored when its parts together are: they alone prove nothing.
-            for whole in await manifest.divided(job.name, job.window):
-                mine = not job.one_stream or whole.logstream == job.identity.logstream
-                if mine and whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
-                    proven.append(whole.window)
-        findings += await _ledger_findings(context, manifest, proven, jobs_path)
-        if queries and job.window is not None:
-            sound = _Sound(context, manifest, {finding.slice for finding in findings})
-            async for found in recounted(context, sound.slices(), lanes=queries, clock=clock):
-                if found.lines is None:
-                    uncounted += 1
-                else:
-                    findings.append(_disagreement(job, found, found.lines, jobs_path))
-            counted += sound.seen
+    files, findings = _Files(), list[Finding]()
+    counted = uncounted = 0
+    for context in contexts:
+        picked = await _picks(context.job, manifest, share, rng)
+        counting = Counting(context.counts, context.job.identity)
+        for view in _by_view(context):
+            found, proven = await _slices_checked(view, manifest, picked, files, writer, clock, jobs_path)
+            findings += found
+            findings += await _ledger_findings(view, manifest, proven, jobs_path)
+            if queries and view.job.window is not None:
+                sound = _Sound(view, manifest, {finding.slice for finding in findings})
+                stream = view.job.identity.logstream
+                async for item in recounted(sound.slices(), stream, counting):
+                    if item.lines is None:
+                        uncounted += 1
+                    else:
+                        findings.append(_disagreement(view.job, item, item.lines, jobs_path))
+                counted += sound.seen
     exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
-    return VerifyReport(exit_code, files, bytes_checked, tuple(findings), counted, uncounted)
+    return VerifyReport(
+        exit_code, files.checked, files.read, files.read_bytes, tuple(findings), counted, uncounted
+    )
+
+
+@dataclass(slots=True)
+class _Files:
+    """How many files were looked at so far, and how many of them were read whole."""
+
+    checked: int = 0
+    read: int = 0
+    read_bytes: int = 0
+
+
+async def _picks(job: Job, manifest: ManifestReader, share: float, rng: Rng) -> Iterator[bool]:
+    """Which of the job's files are read whole, in the order in which they come. A true sample has to know how
+    many there are."""
+    if share in (0.0, 1.0):
+        return repeat(share == 1.0)
+    streams = {view.identity.logstream for view in views(job, gone=True)}
+    files = 0
+    async for slice_ in all_slices(manifest, job.name, (SliceState.DONE,), job.window):
+        mine = not job.stream_patterns or slice_.logstream in streams
+        files += mine and slice_.receipt is not None
+    return picks(share, files, rng.random)
+
+
+async def _slices_checked(
+    context: JobContext,
+    manifest: ManifestReader,
+    picked: Iterator[bool],
+    files: _Files,
+    writer: ManifestWriter | None,
+    clock: Clock,
+    jobs_path: str,
+) -> tuple[list[Finding], list[Window]]:
+    """What is wrong with the stored slices of one view, and the windows that the others prove."""
+    job, findings, proven = context.job, list[Finding](), list[Window]()
+    async for slice_ in _stored_slices(job, manifest):
+        problem = ""
+        if slice_.state is SliceState.DONE and slice_.receipt is not None:
+            problem = await _problem(context, slice_, files, whole=next(picked))
+        marked = bool(problem) and writer is not None and await _mark(writer, job, slice_, clock)
+        if problem:
+            mend = _mend(jobs_path, job, "" if marked else slice_.id)
+            findings.append(Finding(job.name, slice_.window, slice_.id, slice_.path, problem, marked, mend))
+        if not marked and not slice_.whole:
+            _append(proven, slice_.window)
+    if job.window is not None:
+        # A divided second is stored when its parts together are: they alone prove nothing.
+        for whole in await manifest.divided(job.name, job.window):
+            mine = not job.one_stream or whole.logstream == job.identity.logstream
+            if mine and whole.evidence is Evidence.COUNT and await gather(whole.id, manifest) is not None:
+                proven.append(whole.window)
+    return findings, proven
+
+
+async def _stored_slices(job: Job, manifest: ManifestReader) -> AsyncIterator[Slice]:
+    states = (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED)
+    async for slice_ in all_slices(manifest, job.name, states, job.window):
+        if not job.one_stream or slice_.logstream == job.identity.logstream:
+            yield slice_
 
 
 @dataclass(slots=True)
@@ -288,11 +341,8 @@ class _Sound:
     seen: int = 0
 
     async def slices(self) -> AsyncIterator[Slice]:
-        job = self.context.job
-        states = (SliceState.DONE, SliceState.EMPTY, SliceState.DELIVERED)
-        async for slice_ in all_slices(self.manifest, job.name, states, job.window):
-            mine = not job.one_stream or slice_.logstream == job.identity.logstream
-            if mine and not slice_.whole and slice_.id not in self.damaged:
+        async for slice_ in _stored_slices(self.context.job, self.manifest):
+            if not slice_.whole and slice_.id not in self.damaged:
                 self.seen += 1
                 yield slice_
 
@@ -312,9 +362,9 @@ def _mend(jobs_path: str, job: Job, slice_id: str) -> str:
     return f"orchestrator redo {jobs_path} --job {job.name} --slice {slice_id}"
 
 
-def _by_view(contexts: Sequence[JobContext]) -> list[JobContext]:
+def _by_view(context: JobContext) -> list[JobContext]:
     """One context per stream where a job has several; what vanished streams left is still to be there."""
-    return [replace(context, job=view) for context in contexts for view in views(context.job, gone=True)]
+    return [replace(context, job=view) for view in views(context.job, gone=True)]
 
 
 def _append(proven: list[Window], window: Window) -> None:
@@ -325,14 +375,19 @@ def _append(proven: list[Window], window: Window) -> None:
         proven.append(window)
 
 
-async def _problem(context: JobContext, slice_: Slice, *, quick: bool) -> str:
+async def _problem(context: JobContext, slice_: Slice, files: _Files, *, whole: bool) -> str:
     receipt = slice_.receipt
+    files.checked += 1
     if receipt is None:
         return ""
     if receipt.served_rows - receipt.dropped_rows != receipt.stored_rows:
         return "rows do not add up"
-    sha256 = None if quick else receipt.stored_sha256
-    return await context.destination.check(slice_.path, size_bytes=receipt.stored_bytes, sha256=sha256)
+    sha256 = receipt.stored_sha256 if whole else None
+    found = await context.destination.check(slice_.path, size_bytes=receipt.stored_bytes, sha256=sha256)
+    if whole and found in ("", "digest differs"):
+        files.read += 1
+        files.read_bytes += receipt.stored_bytes
+    return found
 
 
 async def _mark(writer: ManifestWriter, job: Job, slice_: Slice, clock: Clock) -> bool:

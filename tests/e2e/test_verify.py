@@ -97,3 +97,54 @@ def test_every_kind_of_damage_is_found_with_its_reason_and_its_mend(desk: Progra
     for mend in sorted(mends, key=lambda line: "forget" not in line):
         words = shlex.split(mend)[1:]
         assert desk.call(*words, "--yes" if words[0] == "forget" else "--no-progress").exit == 0
+
+
+def test_a_sample_reads_the_asked_share_and_says_so(desk: Program) -> None:
+    """Every file is looked at; so many as were asked for are read whole, one at least; the answer tells them
+    apart for programs and for people."""
+    files = len(desk.final_files())
+    for percent, read in (("0.5%", 1), ("50%", -(-files // 2)), ("100%", files)):
+        code, told = verified(desk, "--sample", percent)
+        assert (code, told["findings"], told["files_checked"]) == (0, [], files)
+        assert (told["files_read"], told["files_looked_at"]) == (read, files - read)
+        assert (told["bytes_checked"] > 0) is True
+    assert verified(desk, "--quick")[1]["files_read"] == 0
+    assert verified(desk)[1]["files_looked_at"] == 0
+    said = desk.call("verify", "--sample", "1%", "--quiet").out
+    assert f"{files} files: 1 read whole (" in said
+    assert f"{files - 1} only looked at (presence and size): all agree" in said
+
+
+def test_samples_find_a_flipped_byte_sooner_or_later_and_a_deleted_file_always(desk: Program) -> None:
+    """Half of the files each time meets the damaged one soon; what is missing needs no luck."""
+    flipped, deleted = desk.final_files()[3:5]
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.chmod(0o644)
+    flipped.write_bytes(content)
+    seen = set()
+    for _ in range(40):
+        code, told = verified(desk, "--sample", "50%", "--no-mark")
+        problems = [(finding["problem"], finding["path"]) for finding in told["findings"]]
+        assert problems in ([], [("digest differs", str(flipped))])
+        assert code == (4 if problems else 0)
+        seen.add(code)
+        if seen == {0, 4}:
+            break
+    assert seen == {0, 4}  # picked anew each time: sometimes met, sometimes not
+    code, told = verified(desk, "--sample", "100%", "--no-mark")
+    assert (code, [finding["path"] for finding in told["findings"]]) == (4, [str(flipped)])
+    deleted.unlink()
+    for _ in range(3):
+        code, told = verified(desk, "--sample", "0.5%", "--no-mark")
+        assert code == 4
+        assert ("missing", str(deleted)) in [(item["problem"], item["path"]) for item in told["findings"]]
+        assert told["files_checked"] == told["files_read"] + told["files_looked_at"]
+
+
+@pytest.mark.parametrize("words", [("--sample", "0%"), ("--sample", "1"), ("--quick", "--sample", "1%")])
+def test_a_sample_that_makes_no_sense_is_refused(desk: Program, words: tuple[str, ...]) -> None:
+    """No share, a bare number, or a sample of nothing read: exit 2, and one document that says so."""
+    code, told = verified(desk, *words)
+    assert code == 2
+    assert "--sample" in told["error"]["message"]

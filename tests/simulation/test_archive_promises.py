@@ -210,7 +210,9 @@ def audited(rig: Rig) -> VerifyReport:
 
     async def main(time: VirtualTime) -> VerifyReport:
         contexts, room = rig._furnish(time, FaultPlan(None), None)
-        return await verify(contexts, room.manifest, quick=False, writer=room.manifest, clock=room.clock)
+        return await verify(
+            contexts, room.manifest, share=1.0, rng=time.rng, writer=room.manifest, clock=room.clock
+        )
 
     return run_virtual(main, start_at=rig.now_s)
 

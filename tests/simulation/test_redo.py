@@ -196,7 +196,9 @@ def test_a_file_damaged_while_its_redo_is_under_way_is_exported_once(tmp_path: P
 
     async def audited(time: VirtualTime) -> VerifyReport:
         contexts, room = rig._furnish(time, FaultPlan(None), None)
-        return await verify(contexts, room.manifest, quick=True, writer=room.manifest, clock=time.clock)
+        return await verify(
+            contexts, room.manifest, share=0.0, rng=time.rng, writer=room.manifest, clock=time.clock
+        )
 
     report = run_virtual(audited, seed="audit", start_at=rig.now_s)
     assert [finding.marked for finding in report.findings] == [True]
