@@ -28,7 +28,7 @@ def main() -> None:
             target = None if limit is None or not fewest else limit + 1 / fewest
             asked = f"{plan.questions} questions" if plan.questions > 1 else "1 question"
             over = f", {plan.truly_over} too full" if plan.truly_over else ""
-            rows.append(Row(f"{store}, {way}: {asked}{over}", len(plan.slices), fewest, target=target))
+            rows.append(Row(f"{store}, {way}: {asked}{over}", len(plan.windows), fewest, target=target))
     print_table("Planning at up to 1,000,000 lines a slice", "slices", "fewest", rows)
 
 

@@ -28,15 +28,16 @@ _LONGEST_LOOK_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What one slice came to. ``came_lines`` is what its remote task had to carry, ``stored_rows`` and
-    ``stored_bytes`` are the file's; ``ran_s`` from the remote task's creation to its end. None is not
-    known."""
+    """What one slice of ``length_s`` seconds came to. ``came_lines`` is what its remote task had to carry,
+    ``stored_rows`` and ``stored_bytes`` are the file's; ``ran_s`` from the remote task's creation to its end.
+    None is not known."""
 
     expected_lines: int | None
     came_lines: int | None
     stored_rows: int = 0
     stored_bytes: int = 0
     ran_s: float | None = None
+    length_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

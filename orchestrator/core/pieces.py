@@ -19,16 +19,16 @@ _MOST_PARTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``capacity`` lines a slice at most (``capacity_lines``), no slice across a boundary, ``lanes``
-    questions out at once."""
+    """``capacity`` lines a slice at most (``capacity_lines``), no slice across a boundary, ``at_once``
+    questions out at a time."""
 
     capacity: int
     next_boundary: NextBoundary
-    lanes: int
+    at_once: int
 
     def __post_init__(self) -> None:
-        if self.capacity < 1 or self.lanes < 1:
-            raise ValueError(f"capacity {self.capacity} and lanes {self.lanes} must be at least 1")
+        if self.capacity < 1 or self.at_once < 1:
+            raise ValueError(f"capacity {self.capacity} and at_once {self.at_once} must be at least 1")
 
     def crossed(self, window: Window) -> int | None:
         """The first boundary strictly inside ``window``."""
@@ -49,7 +49,7 @@ class Is(Enum):
     WITNESSED = auto()
     SLICE = auto()
     BLIND = auto()
-    """A slice never counted."""
+    """Nothing can be counted in it."""
     PROOF = auto()
 
 

@@ -47,10 +47,10 @@ __all__ = [
 _LEAST_HEADROOM = 0.005
 _MOST_HEADROOM = 0.05
 _AHEAD = 64
-"""How many pieces of the line may be asked about besides one per lane: the cut to the left waits for its own
-answers, and without this the idle lanes would count the whole window meanwhile."""
-_BLIND_S = 3600
-"""How long a slice is when nothing can be counted."""
+"""How many pieces of the line may be asked about besides those out at once: the cut to the left waits for its
+own answers, and without this the idle queries would count the whole window meanwhile."""
+_SHORTEST_TOO_MUCH_S = 3600
+"""A window that is too much for one count is divided as long as it is longer than this."""
 _TOLERATED = 0.9
 """Buckets that hold less of what was counted are taken for cut short; a few lines come and go meanwhile."""
 _PARTS_AFTER_TOO_MUCH = 8
@@ -111,11 +111,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PlannedWindow:
-    """A slice to be made. ``lines`` None: not counted. ``counted_at``: the earliest of the counts it was
-    packed from; None with ``lines`` means an estimate."""
+    """A slice to be made. ``counted_at``: the earliest of the counts it was packed from; None means that
+    ``lines`` are an estimate."""
 
     window: Window
-    lines: int | None
+    lines: int
     counted_at: float | None
 
     @property
@@ -156,14 +156,15 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``questions`` are new ones, to be asked now; ``ready`` and ``proofs`` are new too, in time order and,
-    over all steps together, never before a window handed out earlier. ``finished``: nothing is open and
-    nothing will come."""
+    """``questions`` are new ones, to be asked now; ``ready``, ``proofs`` and ``blind``, windows in which
+    nothing can be counted, are new too, in time order and, over all steps together, never before a window
+    handed out earlier. ``finished``: nothing is open and nothing will come."""
 
     book: Book
     questions: tuple[Question, ...]
     ready: tuple[PlannedWindow, ...]
     proofs: tuple[Proof, ...]
+    blind: tuple[Window, ...]
     finished: bool
 
 
@@ -181,21 +182,20 @@ def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
     while done < len(line) and line[done].state in DONE:
         done += 1
     asked_book, questions = _ask(replace(book, line=tuple(line[done:])))
+    ended = line[:done]
     return Step(
         book=asked_book,
         questions=questions,
-        ready=tuple(_planned(piece) for piece in line[:done] if piece.state is not Is.PROOF),
-        proofs=tuple(
-            Proof(piece.window, piece.counted_at) for piece in line[:done] if piece.state is Is.PROOF
-        ),
+        ready=tuple(_planned(piece) for piece in ended if piece.state is Is.SLICE),
+        proofs=tuple(Proof(piece.window, piece.counted_at) for piece in ended if piece.state is Is.PROOF),
+        blind=tuple(piece.window for piece in ended if piece.state is Is.BLIND),
         finished=not asked_book.line,
     )
 
 
 def _planned(piece: Piece) -> PlannedWindow:
-    if piece.state is Is.BLIND or piece.series is None:
-        return PlannedWindow(piece.window, None, None)
-    return PlannedWindow(piece.window, piece.lines, piece.counted_at if piece.series.exact else None)
+    exact = piece.series is not None and piece.series.exact
+    return PlannedWindow(piece.window, piece.lines, piece.counted_at if exact else None)
 
 
 # --- answers ---
@@ -220,9 +220,9 @@ def _answered(piece: Piece, answer: Answer, book: Book) -> tuple[list[Piece], Bo
         return _in_buckets(piece, answer, book)
     if answer.lines is None or answer.unavailable:
         window = piece.window
-        if answer.too_much and piece.depth < _MOST_TOO_MUCH and window.length_s > _BLIND_S:
+        if answer.too_much and piece.depth < _MOST_TOO_MUCH and window.length_s > _SHORTEST_TOO_MUCH_S:
             return [Piece(part, depth=piece.depth + 1) for part in parts(window, _PARTS_AFTER_TOO_MUCH)], book
-        return [Piece(window, Is.BLIND) for window in _lanes(window, book.rules)], book
+        return [Piece(window, Is.BLIND)], book
     series = Series.single(piece.window, answer.lines)
     if answer.series is not None and answer.lines > book.rules.capacity:
         book = replace(book, sight=book.sight.seen(0, answer.series))
@@ -267,28 +267,21 @@ def _witnessed(piece: Piece, answer: Answer, rules: Rules) -> Iterator[Piece]:
     else:
         # The two ways of counting contradict each other, and dividing by the one that says "nothing"
         # would only lead here again: plan as if nothing could be counted.
-        yield from (Piece(window, Is.BLIND) for window in _lanes(piece.window, rules))
-
-
-def _lanes(window: Window, rules: Rules) -> Iterator[Window]:
-    """Blind slices: equal parts of an hour at most."""
-    for cell in cells(window, rules):
-        yield from parts(cell, math.ceil(cell.length_s / _BLIND_S))
+        yield Piece(piece.window, Is.BLIND)
 
 
 # --- asking ---
 
 
 def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:
-    """Ask about the oldest pieces first, so that the line stays short; open further windows while lanes are
-    free."""
+    """Ask about the oldest pieces first, so that the line stays short; open further windows while there
+    is room."""
     line = list(book.line)
-    lanes = book.rules.lanes if book.counted else 1
-    free = lanes - sum(piece.state in OUT for piece in line)
+    free = (book.rules.at_once if book.counted else 1) - sum(piece.state in OUT for piece in line)
     questions: list[Question] = []
     opened = book.opened
     number = 0
-    while free > 0 and number < _AHEAD + book.rules.lanes:
+    while free > 0 and number < _AHEAD + book.rules.at_once:
         if number == len(line):
             if opened == len(book.missing):
                 break

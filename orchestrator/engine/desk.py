@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.core import events as ev
 from orchestrator.core.model import Fault
 from orchestrator.core.rules import Rules
 from orchestrator.engine.context import JobContext
+from orchestrator.engine.lanes import Lanes
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
 
@@ -24,6 +25,7 @@ class Desk:
     context: JobContext
     watcher: Watcher
     resolver: Resolver
+    lanes: Lanes = field(default_factory=Lanes)
     outstanding: int = 0
     open: bool = False
     """The service has answered for this job; before that nothing of it is admitted."""

@@ -31,6 +31,7 @@ from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.errands import Errands
 from orchestrator.engine.faults import fault_of
+from orchestrator.engine.lanes import Lanes
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
@@ -99,6 +100,9 @@ class Driver:
 
     def resolver_of(self, job: str) -> Resolver:
         return self._desks[job].resolver
+
+    def lanes_of(self, job: str) -> Lanes:
+        return self._desks[job].lanes
 
     def open(self, job: str) -> None:
         """The service answers for this job: its slices may be admitted."""
@@ -209,7 +213,7 @@ class Driver:
                 item.committed.set()
         for before, after, event in transaction.told:
             self._room.observer.changed(before, after, event)
-        self._act(transaction.orders)
+        self._act(transaction.orders, transaction.next)
 
     def _apply(self, item: Item, transaction: Transaction, now: float) -> None:
         if isinstance(item, PlannedBatch):
@@ -237,6 +241,7 @@ class Driver:
             )
             return
         transaction.add(slice_, item, step)
+        transaction.next += desk.lanes.follow(step)
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
         if step.slice.expiries >= 2 and step.slice.expiries > slice_.expiries:
             self._lower_quota(slice_.job, now)
@@ -271,7 +276,7 @@ class Driver:
             if slice_.state in OUTSTANDING_STATES:
                 self._desks[slice_.job].outstanding += 1
 
-    def _act(self, orders: Sequence[ev.Instruction]) -> None:
+    def _act(self, orders: Sequence[ev.Instruction], following: Sequence[Slice]) -> None:
         """After the commit. A drain begins nothing more: the next run finds every intent and resumes it."""
         begun: list[ev.Instruction] = []
         for order in orders:
@@ -290,6 +295,7 @@ class Driver:
                     begun.append(order)
         if not self._draining():
             self._errands.carry_out(begun)
+            self._errands.plan(following)
             return
         for order in begun:
             if isinstance(order, ev.Submit):  # it never left: the next run has nothing to look for

@@ -14,12 +14,13 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import RemoteState, Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
-from orchestrator.engine.arrivals import Deleted
+from orchestrator.engine.arrivals import Deleted, PlannedBatch
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.stages import divide, settle
 from orchestrator.engine.stages.submit import submit
 from orchestrator.engine.stages.transfer import fetch
+from orchestrator.engine.takeup import begun_anew
 from orchestrator.errors import OrchestratorError
 
 __all__ = ["Errands"]
@@ -39,7 +40,7 @@ class Errands:
         desks: Mapping[str, Desk],
         room: Room,
         *,
-        post: Callable[[ev.Event | Deleted], None],
+        post: Callable[[ev.Event | PlannedBatch | Deleted], None],
         ended: Callable[[BaseException | None], None],
     ) -> None:
         self._desks = desks
@@ -66,6 +67,11 @@ class Errands:
                 self._begin(order)
         for job, batch in publishes.items():
             self._spawn(self._publish(batch, self._desks[job].context), self._publishes)
+
+    def plan(self, slices: Sequence[Slice]) -> None:
+        """Have them planned, as new ones."""
+        for slice_ in slices:
+            self._spawn(self._plan(slice_), self._others)
 
     async def let_go(self, *, grace_s: float) -> None:
         """Cancel what can be begun anew, and wait up to ``grace_s`` for effects that may already stand."""
@@ -131,6 +137,10 @@ class Errands:
         context: JobContext,
     ) -> None:
         self._post(await stage(order, context, self._room))
+
+    async def _plan(self, slice_: Slice) -> None:
+        anew = await begun_anew(slice_, self._room.manifest)
+        self._post(PlannedBatch((anew,), asyncio.Event()))
 
     async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
         for event in await settle.publish(batch, context, self._room):

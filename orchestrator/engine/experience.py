@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.core.estimating import Past, excess, typical_s
 from orchestrator.core.job import Job
+from orchestrator.core.lanes import first_length_s
 from orchestrator.core.model import SliceState
 from orchestrator.ports.store import ManifestReader
 
-__all__ = ["Experience", "experience_of", "observed_excess"]
+__all__ = ["Experience", "blind_length_s", "experience_of", "observed_excess"]
 
 _NEWEST = 300
 """So many slices or remote tasks are looked at: enough to know, and as cheap with a million as with these."""
@@ -35,6 +36,12 @@ async def observed_excess(job: Job, manifest: ManifestReader) -> float:
         if item.expected_lines is not None
     ]
     return excess([*stored, *ends], job.max_lines)
+
+
+async def blind_length_s(job: Job, manifest: ManifestReader) -> int:
+    """How many seconds the next slice of the job should have where nothing can be counted."""
+    stored = await manifest.lately(job.name, SliceState.DONE, _NEWEST)
+    return first_length_s(stored or await manifest.lately(job.name, SliceState.EMPTY, _NEWEST), job.max_lines)
 
 
 async def experience_of(job: Job, manifest: ManifestReader) -> Experience:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.estimating import Work, bytes_for, duration_of, watching_requests
 from orchestrator.core.events import Resumed
 from orchestrator.core.job import Deliver, Job, Limits
+from orchestrator.core.lanes import guessed
 from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.series import Series
+from orchestrator.core.slicing import Rules
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet, normalise
 from orchestrator.engine.audit import all_slices
 from orchestrator.engine.context import JobContext, Room
-from orchestrator.engine.experience import Experience, experience_of, observed_excess
-from orchestrator.engine.planner import Planner, PlanPart, rules_for
+from orchestrator.engine.counting import Counting
+from orchestrator.engine.experience import Experience, blind_length_s, experience_of, observed_excess
+from orchestrator.engine.lanes import Lanes
+from orchestrator.engine.planner import parts_of, rules_for
 from orchestrator.engine.sighting import Sighting
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
@@ -34,36 +38,39 @@ __all__ = ["plan", "planned_slices"]
 
 
 async def planned_slices(
-    context: JobContext, missing: WindowSet, room: Room
+    view: Job, missing: WindowSet, counting: Counting, lanes: Lanes, room: Room
 ) -> AsyncIterator[tuple[Slice, ...]]:
     """Slices for ``missing`` as they become known, oldest first: planned ones, and empty ones for proven
-    silence. Raises
+    silence. At last the first ones of ``lanes`` over all in which nothing can be counted. Raises
     CredentialsError when the keys are lost meanwhile."""
-    async with aclosing(_parts(context, missing, room)) as parts:
+    rules = await _rules(view, room)
+    blind: list[Window] = []
+    async with aclosing(parts_of(missing, view.identity.logstream, rules, counting, room.clock)) as parts:
         async for part in parts:
             planned = [
                 # What is only estimated is as good as not counted: its file is weighed against a count.
-                _slice(context, w.window, SliceState.PLANNED, w.counted, w.counted_at)
+                _slice(view, w.window, SliceState.PLANNED, w.counted, w.counted_at)
                 for w in part.ready
             ]
-            silent = [_slice(context, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
+            silent = [_slice(view, p.window, SliceState.EMPTY, 0, p.counted_at) for p in part.proofs]
+            blind += part.blind
             yield tuple(sorted(planned + silent, key=lambda slice_: slice_.window))
+    if blind:
+        yield lanes.open(
+            view,
+            normalise(blind),
+            count=room.limits.tasks,
+            length_s=await blind_length_s(view, room.manifest),
+            next_boundary=rules.next_boundary,
+        )
 
 
-async def _parts(context: JobContext, missing: WindowSet, room: Room) -> AsyncGenerator[PlanPart, None]:
-    job = context.job
-    excess = await observed_excess(job, room.manifest)
-    rules = rules_for(job, lanes=room.limits.queries, observed_excess=excess)
-    planner = Planner(context.counts, job.identity, rules, room.clock)
-    async with aclosing(planner.parts(job.identity.logstream, missing)) as parts:
-        async for part in parts:
-            yield part
+async def _rules(view: Job, room: Room) -> Rules:
+    excess = await observed_excess(view, room.manifest)
+    return rules_for(view, at_once=room.limits.queries, observed_excess=excess)
 
 
-def _slice(
-    context: JobContext, window: Window, state: SliceState, lines: int | None, counted_at: float | None
-) -> Slice:
-    job = context.job
+def _slice(job: Job, window: Window, state: SliceState, lines: int | None, counted_at: float | None) -> Slice:
     return Slice(
         id=slice_id(job, job.identity.logstream, window),
         job=job.name,
@@ -141,14 +148,23 @@ async def _fresh(
         return _Fresh()
     whole = Window(min(window.start_s for window in every), max(window.end_s for window in every))
     sighting = Sighting(context.counts, whole)
+    counting = Counting(sighting, context.job.identity)
     found = _Fresh()
     for view, windows in due.items():
         stream = view.identity.logstream
-        async for part in _parts(replace(context, job=view, counts=sighting), windows, room):
-            found.slices += [
-                PlannedSlice(w.window, stream, w.lines, w.lines != w.counted) for w in part.ready
-            ]
-            found.empty += [proof.window for proof in part.proofs]
+        rules = await _rules(view, room)
+        blind: list[Window] = []
+        async with aclosing(parts_of(windows, stream, rules, counting, room.clock)) as parts:
+            async for part in parts:
+                found.slices += [
+                    PlannedSlice(w.window, stream, w.lines, w.lines != w.counted) for w in part.ready
+                ]
+                found.empty += [proof.window for proof in part.proofs]
+                blind += part.blind
+        if blind:
+            length_s = await blind_length_s(view, room.manifest)
+            guesses = guessed(normalise(blind), length_s, rules.next_boundary)
+            found.slices += [PlannedSlice(window, stream, None) for window in guesses]
     if to_be_drawn and len(due) == 1 and any(slice_.lines for slice_ in found.slices):
         await sighting.look(*due)
     found.seen = sighting.seen()

@@ -18,6 +18,7 @@ from orchestrator.core.streams import views
 from orchestrator.core.window import Window
 from orchestrator.engine.audit import all_slices
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.counting import Counting
 from orchestrator.engine.recounting import recounted, stored_rows
 from orchestrator.engine.redo import next_generation
 
@@ -42,7 +43,7 @@ async def is_due(context: JobContext, room: Room) -> bool:
     )
 
 
-async def grown(context: JobContext, room: Room) -> tuple[Slice, ...]:
+async def grown(context: JobContext, counting: Counting, room: Room) -> tuple[Slice, ...]:
     """The next generations of the slices that grew, planned, none of which is under way already. Raises what
     planning raises."""
     young = _young(context.job, room.clock.now())
@@ -53,7 +54,7 @@ async def grown(context: JobContext, room: Room) -> tuple[Slice, ...]:
     for view in views(context.job):
         seen = replace(context, job=view)
         stored = _stored(seen, room, young, pending)
-        async for recount in recounted(seen, stored, lanes=room.limits.queries, clock=room.clock):
+        async for recount in recounted(stored, view.identity.logstream, counting):
             slice_, lines = recount.slice, recount.lines
             if lines is None or lines < stored_rows(slice_):
                 word = "uncounted" if lines is None else "fewer"

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.core.model import Slice
 from orchestrator.core.window import Window
-from orchestrator.engine.context import JobContext
-from orchestrator.engine.planner import Planner, rules_for
-from orchestrator.ports.time import Clock
+from orchestrator.engine.counting import Counting
 
 __all__ = ["Recount", "recounted", "stored_rows"]
 
@@ -31,13 +29,12 @@ class Recount:
 
 
 async def recounted(
-    context: JobContext, slices: AsyncIterator[Slice], *, lanes: int, clock: Clock
+    slices: AsyncIterator[Slice], logstream: str, counting: Counting
 ) -> AsyncIterator[Recount]:
     """The slices, oldest first as they are given, whose lines the service counts otherwise or not at all.
     Raises CredentialsError, and what else no other way of counting mends."""
-    counter = Planner(context.counts, context.job.identity, rules_for(context.job, lanes=lanes), clock)
     async for group in _neighbours(slices):
-        for found in await _differing(counter, context.job.identity.logstream, group):
+        for found in await _differing(group, logstream, counting):
             yield found
 
 
@@ -53,15 +50,15 @@ async def _neighbours(slices: AsyncIterator[Slice]) -> AsyncIterator[Sequence[Sl
         yield group
 
 
-async def _differing(counter: Planner, logstream: str, group: Sequence[Slice]) -> list[Recount]:
+async def _differing(group: Sequence[Slice], logstream: str, counting: Counting) -> list[Recount]:
     window = Window(group[0].window.start_s, group[-1].window.end_s)
-    lines = await counter.count(logstream, window)
+    lines = (await counting.count(logstream, window)).lines
     if lines == sum(stored_rows(slice_) for slice_ in group):
         return []
     if len(group) == 1:
         return [Recount(group[0], lines)]
     middle = len(group) // 2
-    halves = [_differing(counter, logstream, half) for half in (group[:middle], group[middle:])]
+    halves = [_differing(half, logstream, counting) for half in (group[:middle], group[middle:])]
     return [found for half in await asyncio.gather(*halves) for found in half]
 
 

@@ -18,6 +18,7 @@ from orchestrator.engine.arrivals import Stray
 from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.clean import Surplus, delete_surplus
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.counting import Counting
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.driver import Driver
 from orchestrator.engine.faults import fault_of
@@ -26,6 +27,7 @@ from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
+    begun_anew,
     check_identity,
     check_logstream,
     doubted_lately,
@@ -201,11 +203,13 @@ async def _begin(
             due = {view: out_of_retention(view, lacking, starts_at) for view, lacking in missing.items()}
             await driver.add_planned([slice_ for _, gone in due.values() for slice_ in gone], job=job)
             driver.open(job.name)
-            await driver.add_planned(await rechecking.grown(context, room))
+            counting = Counting(context.counts, job.identity)
+            await driver.add_planned(await rechecking.grown(context, counting, room))
+            lanes = driver.lanes_of(job.name)
             for view, (lacking, _) in due.items():
-                async for part in planned_slices(replace(context, job=view), lacking, room):
+                async for part in planned_slices(view, lacking, counting, lanes, room):
                     cells = [cell for slice_ in part for cell in rechecking.in_cells(slice_, view)]
-                    await driver.add_planned([await _fresh(cell, room) for cell in cells])
+                    await driver.add_planned([await begun_anew(cell, room.manifest) for cell in cells])
         for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
             driver.post(Stray(task))
     except OrchestratorError as error:
@@ -219,15 +223,6 @@ async def _begin(
         raise
     finally:
         driver.working_on(job.name, -1)
-
-
-async def _fresh(slice_: Slice, room: Room) -> Slice:
-    """A window may have been a slice before: it begins anew under the same id, and remembers which file of it
-    stands already."""
-    known = await room.manifest.slice(slice_.id)
-    if known is None:
-        return slice_
-    return replace(slice_, published_path=known.published_path, published_sha256=known.published_sha256)
 
 
 async def _report(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
@@ -26,6 +26,7 @@ from orchestrator.ports.store import ManifestReader
 
 __all__ = [
     "Leftovers",
+    "begun_anew",
     "check_identity",
     "check_logstream",
     "doubted_lately",
@@ -250,6 +251,15 @@ async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], froze
                 continue  # may still be posted, or is being looked for
         doubts[task.number] = Doubt(task.slice_id, task, job.identity)
     return tuple(doubts.values()), frozenset(task.uuid for task in rows if task.uuid)
+
+
+async def begun_anew(slice_: Slice, manifest: ManifestReader) -> Slice:
+    """A window may have been a slice before: it begins anew under the same id, and remembers which file of it
+    stands already."""
+    known = await manifest.slice(slice_.id)
+    if known is None:
+        return slice_
+    return replace(slice_, published_path=known.published_path, published_sha256=known.published_sha256)
 
 
 async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: WindowSet) -> WindowSet:

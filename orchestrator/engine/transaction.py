@@ -30,6 +30,8 @@ class Transaction:
         self.orders: list[ev.Instruction] = []
         self.told: list[tuple[Slice | None, Slice, ev.Event | None]] = []
         self.parked: set[str] = set()
+        self.next: list[Slice] = []
+        """Slices that follow in their lanes, to be planned after this batch."""
 
     def current(self, slice_id: str) -> Slice | None:
         """The slice as this batch has changed it so far."""

@@ -150,6 +150,12 @@ SELECT start_s, end_s FROM slices INDEXED BY slices_unfinished WHERE job = :job 
   AND (:logstream IS NULL OR logstream = :logstream)
 ORDER BY start_s
 
+-- name: unfinished_span
+SELECT min(start_s), max(end_s) FROM slices INDEXED BY slices_unfinished WHERE job = :job AND state IN
+  ('planned', 'submitting', 'in_doubt', 'waiting', 'running', 'ready', 'transferring', 'settling')
+  AND start_s >= :from_s AND start_s < :to_s AND end_s > :after_s
+  AND (:logstream IS NULL OR logstream = :logstream)
+
 -- name: ready
 SELECT start_s, id FROM slices INDEXED BY slices_ready WHERE job = :job AND state = 'planned' AND not_before_at <= 0
 ORDER BY start_s, id LIMIT :limit
@@ -240,6 +246,15 @@ ORDER BY t.number, t.uuid
 SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job
 WHERE n.slice_id = :id ORDER BY n.number
 
+-- name: journal_tail
+SELECT number, at FROM journal WHERE number > (SELECT max(number) FROM journal) - :most AND at >= :at ORDER BY number LIMIT 1
+
+-- name: ended_since
+SELECT j.name, count(*) AS slices, sum(ifnull(s.stored_rows, 0)) AS lines FROM slices s JOIN jobs j ON j.key = s.job
+WHERE s.id IN (SELECT slice_id FROM journal WHERE number >= :number AND at >= :at AND event <> 'proved_empty')
+  AND s.state IN ('done', 'empty', 'delivered') AND s.updated_at >= :at
+GROUP BY j.name
+
 -- name: listings
 SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job
 WHERE n.slice_id = '' AND j.name = :job
@@ -303,7 +318,7 @@ WHERE t.job = :job AND t.surplus AND NOT t.deleted ORDER BY t.number, t.uuid
 
 -- name: lately
 SELECT s.expected_lines, iif(s.padded, s.stored_rows, s.served_rows) AS came_lines, s.stored_rows, s.stored_bytes,
-  t.finished_at - t.created_at AS ran_s
+  t.finished_at - t.created_at AS ran_s, s.end_s - s.start_s AS length_s
 FROM slices s INDEXED BY slices_by_state LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid
 WHERE s.job = :job AND s.state = :state ORDER BY s.start_s DESC, s.id DESC LIMIT :limit
 

@@ -24,6 +24,7 @@ __all__ = [
     "counts",
     "coverage",
     "created_at",
+    "ended_since",
     "in_doubt_since",
     "job_identity",
     "jobs",
@@ -49,6 +50,7 @@ __all__ = [
     "told_of",
     "totals",
     "unfinished",
+    "unfinished_spans",
     "waited",
 ]
 
@@ -173,6 +175,23 @@ def unfinished(
             else:
                 merged.append(Window(start_s, end_s))
     return tuple(merged)
+
+
+def unfinished_spans(
+    connection: sqlite3.Connection, job: str, edges: Sequence[int], logstream: str | None
+) -> WindowSet:
+    """Two figures per stretch between ``edges``, whatever lies in it."""
+    key = _key(connection, job)
+    if key is None:
+        return ()
+    earliest_s = _earliest_s(connection, key, Window(edges[0], edges[-1]))
+    found: list[Window] = []
+    for from_s, to_s in pairwise((earliest_s, *edges)):
+        span = {"job": key, "from_s": from_s, "to_s": to_s, "after_s": edges[0], "logstream": logstream}
+        start_s, end_s = connection.execute(sql("unfinished_span"), span).fetchone()
+        if start_s is not None:
+            found.append(Window(start_s, end_s))
+    return intersect(found, (Window(edges[0], edges[-1]),))
 
 
 def admissible(connection: sqlite3.Connection, job: str, now: float, limit: int) -> tuple[Slice, ...]:
@@ -364,6 +383,7 @@ def lately(connection: sqlite3.Connection, job: str, state: SliceState, limit: i
             row["stored_rows"] or 0,
             row["stored_bytes"] or 0,
             row["ran_s"],
+            row["length_s"],
         )
         for row in found
     )
@@ -373,6 +393,18 @@ def run_times_s(connection: sqlite3.Connection, service: str, limit: int) -> tup
     """The last stretch of the intents, whoever's they are."""
     span = {"service": service, "from_number": next_number(connection) - limit}
     return tuple(row[0] for row in connection.execute(sql("run_times"), span))
+
+
+def ended_since(connection: sqlite3.Connection, at: float) -> Ended:
+    """The end of the journal only: a busy run may have written more than that since ``at``."""
+    tail = connection.execute(sql("journal_tail"), {"most": _JOURNAL_ROWS, "at": at}).fetchone()
+    if tail is None:
+        return Ended(at, {}, {})
+    since_at = at if tail["number"] == 1 else max(at, tail["at"])
+    rows = connection.execute(sql("ended_since"), {"number": tail["number"], "at": at}).fetchall()
+    return Ended(
+        since_at, {row["name"]: row["slices"] for row in rows}, {row["name"]: row["lines"] for row in rows}
+    )
 
 
 def acceptances(connection: sqlite3.Connection, job: str) -> tuple[Acceptance, ...]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 
+from orchestrator.core.lanes import FIRST_S, Lane, lanes_over
 from orchestrator.core.pieces import Rules
 from orchestrator.core.series import Series
 from orchestrator.core.slicing import Answer, Book, Kind, PlannedWindow, Proof, Question, step
-from orchestrator.core.window import Window
+from orchestrator.core.window import Window, normalise
 
 __all__ = ["STORES", "WAYS", "Counter", "Outcome", "Rates", "fewest_slices", "plan_by"]
 
@@ -87,35 +88,72 @@ class Counter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished plan. ``truly_over`` counts slices of more than a second that hold more than a remote task
-    may carry."""
+    """A finished plan. ``in_lanes`` are the slices of what could not be counted, as its rows make them.
+    ``truly_over`` counts planned slices of more than a second that hold more than a remote task may carry."""
 
     slices: tuple[PlannedWindow, ...]
     proofs: tuple[Proof, ...]
+    in_lanes: tuple[Window, ...]
     questions: int
     rounds: int
     truly_over: int
 
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Of all slices."""
+        return (*(planned.window for planned in self.slices), *self.in_lanes)
 
-def plan_by(counter: Counter, rules: Rules, most_lines: int) -> Outcome:
-    """Plan the whole logstore; the questions of a step are answered together."""
+
+def plan_by(counter: Counter, rules: Rules, most_lines: int, *, tasks: int = 20) -> Outcome:
+    """Plan the whole logstore; the questions of a step are answered together. ``tasks``: remote tasks that
+    may be outstanding."""
     slices: list[PlannedWindow] = []
     proofs: list[Proof] = []
+    blind: list[Window] = []
     questions = rounds = 0
     taken = step(Book.start([counter.rates.window], rules))
     while True:
         slices += taken.ready
         proofs += taken.proofs
+        blind += taken.blind
         if taken.finished:
             over = [
                 planned
                 for planned in slices
                 if planned.window.length_s > 1 and counter.rates.lines(planned.window) > most_lines
             ]
-            return Outcome(tuple(slices), tuple(proofs), questions, rounds, len(over))
+            lanes = lanes_over(normalise(blind), tasks, FIRST_S)
+            in_lanes = [window for lane in lanes for window in _run(lane, counter.rates, rules, most_lines)]
+            return Outcome(tuple(slices), tuple(proofs), tuple(in_lanes), questions, rounds, len(over))
         questions += len(taken.questions)
         rounds += 1
         taken = step(taken.book, [counter.answer(question) for question in taken.questions])
+
+
+def _run(lane: Lane | None, rates: Rates, rules: Rules, most_lines: int) -> Iterator[Window]:
+    """The slices of one lane from first to last, as files come in that are cut where they are full."""
+    while lane is not None:
+        asked, left = lane.next_slice(rules.next_boundary)
+        rest: Window | None = asked
+        told = None
+        while rest is not None:
+            kept, rest = _file(rest, rates, most_lines)
+            told = told or kept
+            yield kept
+        lane = left and left.after(told.length_s if told else 1, rates.lines(told or asked), most_lines)
+
+
+def _file(window: Window, rates: Rates, most_lines: int) -> tuple[Window, Window | None]:
+    """What a file of ``most_lines`` in time order holds of ``window``, and what it does not: the last second
+    met is not surely whole. One second is not cut."""
+    base = rates.until(window.start_s)
+    if window.length_s == 1 or rates.lines(window) < most_lines:
+        return window, None
+    low, high = window.start_s, window.end_s - 1
+    while low < high:  # the last second met
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if rates.until(middle) - base < most_lines else (low, middle - 1)
+    return window.split(max(low, window.start_s + 1))
 
 
 def fewest_slices(rates: Rates, capacity: int) -> int:

@@ -65,8 +65,15 @@ class World:
 
 
 @dataclass
+class Blind:
+    """A window in which nothing could be counted."""
+
+    window: Window
+
+
+@dataclass
 class Outcome:
-    parts: list[PlannedWindow | Proof]
+    parts: list[PlannedWindow | Proof | Blind]
     questions: list[Question]
     steps: int
     longest_line: int = 0
@@ -85,8 +92,9 @@ def plan(
         outcome.longest_line = max(outcome.longest_line, len(taken.book.line))
         outcome.questions += taken.questions
         out += taken.questions
-        outcome.parts += sorted([*taken.ready, *taken.proofs], key=lambda part: part.window)
-        assert len(out) <= rules.lanes
+        blind = (Blind(window) for window in taken.blind)
+        outcome.parts += sorted([*taken.ready, *taken.proofs, *blind], key=lambda part: part.window)
+        assert len(out) <= rules.at_once
         if taken.finished:
             assert not out
             return outcome
@@ -131,7 +139,7 @@ rules_drawn = st.builds(
     Rules,
     capacity=st.integers(1, 400),
     next_boundary=st.sampled_from([0, 0, 60, 700, 3600]).map(every),
-    lanes=st.integers(1, 12),
+    at_once=st.integers(1, 12),
 )
 picks = st.integers(0, 2**32).map(lambda salt: lambda out: hash((salt, out)) >> 3)
 
@@ -167,7 +175,7 @@ def test_slices_and_proofs_are_exactly_what_was_missing(
         if isinstance(part, Proof):
             assert world.true_count(part.window) == 0
         else:
-            assert part.lines is not None
+            assert isinstance(part, PlannedWindow)
             assert part.lines <= rules.capacity or part.window.length_s == 1
             if part.counted_at is None:
                 assert world.buckets, "estimated without need"
@@ -180,21 +188,18 @@ def test_slices_and_proofs_are_exactly_what_was_missing(
 def test_what_cannot_be_counted_is_planned_all_the_same(
     world: World, missing: list[Window], rules: Rules, pick: Callable[[int], int], uncountable: set[int]
 ) -> None:
-    """Windows whose count fails become slices of an hour at most without a planned count; the rest is as
-    ever."""
+    """Windows whose count fails are handed out as such; the rest is as ever."""
     world.uncountable = uncountable
     outcome = plan(world, missing, rules, pick)
     assert_exact(outcome, missing)
     assert_aligned(outcome, rules)
     for part in outcome.parts:
-        if isinstance(part, PlannedWindow):
-            if part.lines is None:
-                assert part.counted_at is None
-                assert part.window.length_s <= 3600
-            elif part.counted_at is not None:
-                assert part.lines == world.true_count(part.window)
-        else:
+        if isinstance(part, Blind):
+            assert uncountable or world.most_at_once
+        elif isinstance(part, Proof):
             assert world.true_count(part.window) == 0
+        elif part.counted_at is not None:
+            assert part.lines == world.true_count(part.window)
 
 
 @some
@@ -221,8 +226,8 @@ def test_counts_that_contradict_each_other_are_survived(
     for part in outcome.parts:
         if isinstance(part, Proof):
             assert (part.window.start_s, part.window.end_s) in empty
-        else:
-            assert part.lines is None or part.lines <= rules.capacity or part.window.length_s == 1
+        elif isinstance(part, PlannedWindow):
+            assert part.lines <= rules.capacity or part.window.length_s == 1
 
 
 @some

@@ -13,7 +13,8 @@ import pytest
 from orchestrator.core.job import Align, Job, JobIdentity, ServiceSpec
 from orchestrator.core.slicing import PlannedWindow, Proof, Rules
 from orchestrator.core.window import Window, normalise
-from orchestrator.engine.planner import Planner, PlanPart, rules_for
+from orchestrator.engine.counting import Counting
+from orchestrator.engine.planner import PlanPart, parts_of, rules_for
 from orchestrator.errors import (
     CredentialsError,
     MalformedAnswer,
@@ -104,23 +105,27 @@ def planned(
     missing: tuple[Window, ...] = (DAY,),
     *,
     capacity: int = 10_000,
-    lanes: int = 10,
+    at_once: int = 10,
     query: str = "match *",
-) -> tuple[list[PlanPart], Planner]:
+) -> tuple[list[PlanPart], Counting]:
     """All parts, in virtual time."""
 
-    async def main(virtual: VirtualTime) -> tuple[list[PlanPart], Planner]:
+    async def main(virtual: VirtualTime) -> tuple[list[PlanPart], Counting]:
         api: CountApi = service
-        rules = Rules(capacity, lambda _: None, lanes)
-        planner = Planner(api, replace(IDENTITY, query=query), rules, virtual.clock)
-        async with aclosing(planner.parts("app", missing)) as parts:
-            return [part async for part in parts], planner
+        rules = Rules(capacity, lambda _: None, at_once)
+        counting = Counting(api, replace(IDENTITY, query=query))
+        async with aclosing(parts_of(missing, "app", rules, counting, virtual.clock)) as parts:
+            return [part async for part in parts], counting
 
     return run_virtual(main)
 
 
 def slices(parts: list[PlanPart]) -> list[PlannedWindow]:
     return [planned for part in parts for planned in part.ready]
+
+
+def blind(parts: list[PlanPart]) -> list[Window]:
+    return [window for part in parts for window in part.blind]
 
 
 def proofs(parts: list[PlanPart]) -> list[Proof]:
@@ -131,13 +136,13 @@ def test_a_day_is_planned_with_counts() -> None:
     """Slices cover the day exactly, carry counts and the time they were asked at, and every call is
     counted."""
     service = Service()
-    parts, planner = planned(service)
+    parts, counting = planned(service)
     made = slices(parts)
     assert normalise(part.window for part in made) == (DAY,)
     assert sum(part.lines or 0 for part in made) == 86_400
     assert all(part.lines is not None and part.lines <= 10_000 for part in made)
     assert all(part.counted_at is not None and START_AT <= part.counted_at < START_AT + 60 for part in made)
-    assert planner.planning_requests == len(service.calls)
+    assert counting.calls == len(service.calls)
     assert service.streams == {"app"}
     assert service.calls == ["count", "buckets"]
 
@@ -150,10 +155,10 @@ def no_buckets() -> Service:
     )
 
 
-def test_questions_are_out_together_but_no_more_than_lanes() -> None:
-    """Parts of a large window are asked about at once, up to the number of lanes."""
+def test_questions_are_out_together_but_no_more_than_may_be() -> None:
+    """Parts of a large window are asked about at once, as many as may be."""
     service = no_buckets()
-    planned(service, capacity=1000, lanes=7)
+    planned(service, capacity=1000, at_once=7)
     assert service.most_out == 7
 
 
@@ -163,14 +168,15 @@ def test_the_first_slices_come_before_the_last_window_was_asked_about() -> None:
     service = Service()
 
     async def main(virtual: VirtualTime) -> int:
-        planner = Planner(service, IDENTITY, Rules(100, lambda _: None, 4), virtual.clock)
-        async with aclosing(planner.parts("", [DAY])) as parts:
+        counting = Counting(service, IDENTITY)
+        rules = Rules(100, lambda _: None, 4)
+        async with aclosing(parts_of([DAY], "", rules, counting, virtual.clock)) as parts:
             async for part in parts:
                 assert part.ready
                 break
         await asyncio.sleep(0)
         assert service.out == 0
-        return planner.planning_requests
+        return counting.calls
 
     assert run_virtual(main) < 120
 
@@ -202,17 +208,18 @@ def test_what_is_too_much_at_once_is_asked_for_in_shorter_windows() -> None:
         count_fault=lambda _: CountUnavailable("timeout", too_much=True),
         histogram_fault=lambda _: CountUnavailable("timeout", too_much=True),
     )
-    parts, planner = planned(deaf, (Window(0, 365 * 86_400),))
-    assert all(part.lines is None for part in slices(parts))
-    assert planner.planning_requests <= 12
+    parts, counting = planned(deaf, (Window(0, 365 * 86_400),))
+    assert slices(parts) == []
+    assert normalise(blind(parts)) == (Window(0, 365 * 86_400),)
+    assert counting.calls <= 12
 
 
 def test_nothing_missing_asks_nothing() -> None:
     """A covered window costs no call."""
     service = Service()
-    parts, planner = planned(service, ())
+    parts, counting = planned(service, ())
     assert parts == []
-    assert planner.planning_requests == 0
+    assert counting.calls == 0
 
 
 def test_a_dead_count_is_tried_twice_and_then_the_histogram_counts() -> None:
@@ -220,32 +227,34 @@ def test_a_dead_count_is_tried_twice_and_then_the_histogram_counts() -> None:
     histogram."""
     windows = tuple(Window(at_s, at_s + 50) for at_s in range(0, 2000, 100))
     service = Service(count_fault=lambda _: CountUnavailable("no index"))
-    parts, planner = planned(service, windows)
+    parts, counting = planned(service, windows)
     assert [part.lines for part in slices(parts)] == [50] * 20
     assert service.calls.count("count") == 2
     assert service.calls.count("histogram") == 20
-    assert planner.planning_requests == 22
+    assert counting.calls == 22
 
 
 def test_a_way_that_failed_once_and_then_worked_is_kept() -> None:
     """One failure at the start is no death: from the first success on it is asked without hesitation."""
     service = Service(count_fault=lambda number: CountUnavailable("busy") if number in {1, 4, 5, 6} else None)
     windows = tuple(Window(at_s, at_s + 50) for at_s in range(0, 2000, 100))
-    parts, _ = planned(service, windows, lanes=2)
+    parts, _ = planned(service, windows, at_once=2)
     assert [part.lines for part in slices(parts)] == [50] * 20
     assert service.calls.count("count") == 20
     assert service.calls.count("histogram") == 4
 
 
 def test_without_any_count_planning_goes_on_blind() -> None:
-    """Neither way works: equal windows of an hour, nothing expected, each way asked twice at most."""
+    """Neither way works: all of it is handed out as it is, and each way is asked twice at most."""
     service = Service(
         count_fault=lambda _: CountUnavailable("no index"),
         histogram_fault=lambda _: CountUnavailable("no index"),
     )
-    parts, planner = planned(service, (DAY, Window(100_000, 103_600), Window(200_000, 200_010)))
-    assert [part.lines for part in slices(parts)] == [None] * 26
-    assert planner.planning_requests == 4
+    windows = (DAY, Window(100_000, 103_600), Window(200_000, 200_010))
+    parts, counting = planned(service, windows)
+    assert slices(parts) == []
+    assert tuple(blind(parts)) == windows
+    assert counting.calls == 4
 
 
 @pytest.mark.parametrize(
@@ -260,8 +269,8 @@ def test_a_count_the_service_fails_to_give_is_only_missing(fault: ServiceError) 
         histogram_fault=lambda _: fault,
     )
     parts, _ = planned(service)
-    assert normalise(part.window for part in slices(parts)) == (DAY,)
-    assert any(part.lines is None for part in slices(parts))
+    assert blind(parts)
+    assert normalise([*(part.window for part in slices(parts)), *blind(parts)]) == (DAY,)
 
 
 def test_who_may_not_query_plans_without_counts() -> None:
@@ -270,8 +279,7 @@ def test_who_may_not_query_plans_without_counts() -> None:
         count_fault=lambda _: Refused("AccessDenied"), histogram_fault=lambda _: Refused("AccessDenied")
     )
     parts, _ = planned(service)
-    assert normalise(part.window for part in slices(parts)) == (DAY,)
-    assert all(part.lines is None for part in slices(parts))
+    assert (slices(parts), blind(parts)) == ([], [DAY])
 
 
 @pytest.mark.parametrize("error", [CredentialsError("none"), ZeroDivisionError()])
@@ -290,7 +298,7 @@ def test_a_histogram_without_a_full_total_is_no_count(histogram: Histogram) -> N
     """A missing total and a truncated one leave the window without a count."""
     service = Service(count_fault=lambda _: CountUnavailable("x"), histogram_fault=lambda _: histogram)
     parts, _ = planned(service, (Window(0, 3600),))
-    assert [part.lines for part in slices(parts)] == [None]
+    assert (slices(parts), blind(parts)) == ([], [Window(0, 3600)])
 
 
 def test_buckets_beyond_the_total_are_believed() -> None:
@@ -341,13 +349,14 @@ def test_a_histogram_alone_is_repeated_as_its_own_witness() -> None:
 
 
 def test_what_was_learned_holds_for_the_next_windows() -> None:
-    """One planner keeps its knowledge over streams: a dead count is not tried again."""
+    """What counts and what does not is known for all streams: a dead count is not tried again."""
     service = Service(count_fault=lambda _: CountUnavailable("x"))
 
     async def main(virtual: VirtualTime) -> None:
-        planner = Planner(service, IDENTITY, Rules(10**9, lambda _: None, 4), virtual.clock)
+        counting = Counting(service, IDENTITY)
+        rules = Rules(10**9, lambda _: None, 4)
         for stream in ("a", "b", "c", "d"):
-            async with aclosing(planner.parts(stream, [DAY])) as parts:
+            async with aclosing(parts_of([DAY], stream, rules, counting, virtual.clock)) as parts:
                 assert [part.ready[0].window async for part in parts] == [DAY]
 
     run_virtual(main)
@@ -372,6 +381,6 @@ def test_the_rules_follow_the_job() -> None:
         align=Align.DAY,
         max_lines=1000,
     )
-    rules = rules_for(job, lanes=3, observed_excess=0.02)
-    assert (rules.capacity, rules.lanes) == (980, 3)
+    rules = rules_for(job, at_once=3, observed_excess=0.02)
+    assert (rules.capacity, rules.at_once) == (980, 3)
     assert rules.next_boundary(0) == 16 * 3600

@@ -57,8 +57,8 @@ def test_aligned_slices_cross_no_boundary_whatever_tells_the_lines(store: str, w
     rates = STORES[store]
     rules = Rules(CAPACITY, align_boundaries(Align.DAY, UTC), 10)
     plan = plan_by(WAYS[way](rates), rules, MOST_LINES)
-    assert all(rules.crossed(planned.window) is None for planned in plan.slices)
-    assert normalise([part.window for part in (*plan.slices, *plan.proofs)]) == (rates.window,)
+    assert all(rules.crossed(window) is None for window in plan.windows)
+    assert normalise([*plan.windows, *(proof.window for proof in plan.proofs)]) == (rates.window,)
     assert plan.questions <= 20 * fewest_slices(rates, CAPACITY) + 365 * 6
 
 

@@ -26,8 +26,8 @@ from orchestrator.core.slicing import (
 from orchestrator.core.window import Window
 
 
-def rules(capacity: int = 100, *, every_s: int = 0, lanes: int = 4) -> Rules:
-    return Rules(capacity, lambda at_s: (at_s // every_s + 1) * every_s if every_s else None, lanes)
+def rules(capacity: int = 100, *, every_s: int = 0, at_once: int = 4) -> Rules:
+    return Rules(capacity, lambda at_s: (at_s // every_s + 1) * every_s if every_s else None, at_once)
 
 
 def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
@@ -41,6 +41,7 @@ def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
             questions=kept + further.questions,
             ready=taken.ready + further.ready,
             proofs=taken.proofs + further.proofs,
+            blind=taken.blind + further.blind,
         )
     return taken
 
@@ -63,7 +64,7 @@ def asked(taken: Step) -> list[tuple[str, int, int]]:
     ]
 
 
-def ready(taken: Step) -> list[tuple[int, int, int | None]]:
+def ready(taken: Step) -> list[tuple[int, int, int]]:
     return [(part.window.start_s, part.window.end_s, part.lines) for part in taken.ready]
 
 
@@ -85,11 +86,11 @@ def test_the_capacity_leaves_headroom(max_lines: int, excess: float, capacity: i
     assert capacity_lines(max_lines, excess) == capacity
 
 
-@pytest.mark.parametrize("capacity, lanes", [(0, 1), (1, 0)])
-def test_rules_that_plan_nothing_are_refused(capacity: int, lanes: int) -> None:
+@pytest.mark.parametrize("capacity, at_once", [(0, 1), (1, 0)])
+def test_rules_that_plan_nothing_are_refused(capacity: int, at_once: int) -> None:
     """Without a line per slice or a question at once there is no plan."""
     with pytest.raises(ValueError, match="at least 1"):
-        Rules(capacity, lambda _: None, lanes)
+        Rules(capacity, lambda _: None, at_once)
 
 
 def test_nothing_missing_is_finished_at_once() -> None:
@@ -127,7 +128,7 @@ def test_a_window_that_holds_too_much_is_divided_and_the_first_slice_does_not_wa
 def test_neighbours_are_packed_and_carry_their_earliest_count() -> None:
     """Two counted windows that touch, together below the capacity, are one slice, dated by the earlier
     question."""
-    taken = answered(step(Book.start([Window(0, 100)], rules(lanes=2))), 101)
+    taken = answered(step(Book.start([Window(0, 100)], rules(at_once=2))), 101)
     left, right = taken.questions
     taken = step(taken.book, [Answer(right.id, 40, 7.0)])
     taken = step(taken.book, [Answer(left.id, 60, 9.0)])
@@ -143,7 +144,7 @@ def test_windows_that_do_not_touch_are_not_packed() -> None:
 
 def test_zero_stretches_go_with_a_neighbour() -> None:
     """Quiet times before and after logs belong to the same slice; no question is spent on them."""
-    taken = answered(step(Book.start([Window(0, 300)], rules(capacity=10, lanes=9))), 20)
+    taken = answered(step(Book.start([Window(0, 300)], rules(capacity=10, at_once=9))), 20)
     assert len(taken.questions) == 3
     taken = answered(taken, 0, 10, 0)
     assert ready(taken) == [(0, 300, 10)]
@@ -182,7 +183,7 @@ def test_a_piece_of_one_second_is_not_refined() -> None:
 
 def test_an_overfull_second_is_a_slice_of_its_own() -> None:
     """One second above the capacity is handed out as it is; what surrounds it is not mixed in."""
-    taken = answered(step(Book.start([Window(0, 3)], rules(capacity=10, lanes=9))), 99)
+    taken = answered(step(Book.start([Window(0, 3)], rules(capacity=10, at_once=9))), 99)
     taken = answered(taken, 4, 90, 5)
     assert ready(taken) == [(0, 1, 4), (1, 2, 90), (2, 3, 5)]
 
@@ -209,12 +210,13 @@ def test_a_witness_who_disagrees_makes_it_a_slice() -> None:
 
 def test_a_witness_who_saw_much_ends_the_counting() -> None:
     """Two ways of counting that contradict each other by more than a slice are both believed no more: the
-    window is planned without counts, and no question is asked in a circle."""
+    window is one in which nothing can be counted, and no question is asked in a circle."""
     taken = answered(step(Book.start([Window(0, 10_000)], rules())), 0)
     taken = answered(taken, 300)
     assert taken.finished
     assert asked(taken) == []
-    assert [part.lines for part in taken.ready] == [None, None, None]
+    assert taken.ready == ()
+    assert taken.blind == (Window(0, 10_000),)
 
 
 def test_without_a_witness_the_remote_task_is_the_witness() -> None:
@@ -235,18 +237,23 @@ def test_slices_come_in_order_also_behind_a_witness() -> None:
     assert ready(taken) == [(20, 30, 5)]
 
 
-def test_what_cannot_be_counted_becomes_equal_windows_of_an_hour_at_most() -> None:
-    """Without counts: equal parts, no part beyond an hour, none across a boundary, nothing expected."""
+def test_what_cannot_be_counted_is_handed_out_whole() -> None:
+    """Without counts there is nothing to cut by: the window goes out as it is, in its turn."""
     taken = answered(step(Book.start([Window(0, 5400)], rules())), None)
-    assert ready(taken) == [(0, 2700, None), (2700, 5400, None)]
-    taken = answered(step(Book.start([Window(1000, 5400)], rules(every_s=2000))), None)
-    assert ready(taken) == [(1000, 2000, None), (2000, 4000, None), (4000, 5400, None)]
-    assert taken.ready[0].counted_at is None
+    assert (taken.blind, taken.finished) == ((Window(0, 5400),), True)
+    taken = answered(begun([Window(0, 10), Window(20, 5400)], rules(every_s=2000)), 5, None)
+    assert (ready(taken), taken.blind) == ([(0, 10, 5)], (Window(20, 5400),))
+
+
+def test_an_estimate_is_no_count() -> None:
+    """What was counted says so; what was only estimated has no count."""
+    assert PlannedWindow(Window(0, 10), 5, 10.0).counted == 5
+    assert PlannedWindow(Window(0, 10), 5, None).counted is None
 
 
 def test_a_negative_count_is_no_count() -> None:
     """An answer below zero is taken as none, also from a witness."""
-    assert ready(answered(step(Book.start([Window(0, 10)], rules())), -1)) == [(0, 10, None)]
+    assert answered(step(Book.start([Window(0, 10)], rules())), -1).blind == (Window(0, 10),)
     taken = answered(step(Book.start([Window(0, 10)], rules())), 0)
     assert ready(answered(taken, -1)) == [(0, 10, 0)]
 
@@ -266,7 +273,7 @@ def test_a_slice_does_not_cross_a_boundary() -> None:
 def test_many_cells_are_asked_for_in_bundles() -> None:
     """A long aligned window is not enumerated: sixteen bundles of cells first, and empty bundles are proved
     whole."""
-    taken = answered(step(Book.start([Window(0, 360_000)], rules(every_s=100, lanes=16))), 3)
+    taken = answered(step(Book.start([Window(0, 360_000)], rules(every_s=100, at_once=16))), 3)
     assert len(taken.questions) == 16
     assert all(question.window.start_s % 100 == 0 for question in taken.questions)
     taken = answered(taken, 3, *[0] * 15)
@@ -290,7 +297,7 @@ def test_boundaries_that_crowd_at_the_start_still_divide() -> None:
 def test_a_quiet_night_across_boundaries_is_witnessed_as_a_whole() -> None:
     """Logs in the first and last cell of 32: two slices, and the bundles without logs are proved without
     counting every cell."""
-    taken = step(Book.start([Window(50, 3250)], rules(every_s=100, lanes=40)))
+    taken = step(Book.start([Window(50, 3250)], rules(every_s=100, at_once=40)))
     handed: list[PlannedWindow] = []
     proofs: list[Proof] = []
     questions = 0
@@ -320,9 +327,9 @@ def test_repeated_and_unknown_answers_are_ignored() -> None:
     assert step(done.book, [Answer(1, 5, 1.0)]).ready == ()
 
 
-def test_no_more_questions_are_out_than_lanes() -> None:
-    """With two lanes and ten windows, two questions at first and one more for each answer."""
-    taken = begun([Window(at_s, at_s + 5) for at_s in range(0, 100, 10)], rules(lanes=2))
+def test_no_more_questions_are_out_than_may_be() -> None:
+    """With room for two and ten windows, two questions at first and one more for each answer."""
+    taken = begun([Window(at_s, at_s + 5) for at_s in range(0, 100, 10)], rules(at_once=2))
     assert len(taken.questions) == 2
     taken = step(taken.book, [Answer(taken.questions[0].id, 3, 1.0)])
     assert len(taken.questions) == 1
