@@ -3,6 +3,7 @@ again?"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from orchestrator.core import events as ev
@@ -16,6 +17,8 @@ from orchestrator.core.window import Window
 __all__ = ["cut", "divided", "gathered", "relieved", "split"]
 
 S = SliceState
+
+_ENDED = frozenset({S.DONE, S.EMPTY, S.FAILED})
 
 
 def cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
@@ -66,14 +69,15 @@ def split(slice_: Slice, rules: Rules) -> ev.Step:
 
 def divided(slice_: Slice, event: ev.Divided, now: float, rules: Rules) -> ev.Step:
     """One second holds more than a remote task may carry: ask for it by log stream; one stream, or what no
-    stream divides, from both ends of the order. Whatever the parts hold, they are proven only together:
-    their rows must add up to what the second was counted to hold. An older generation is not replaced by
-    parts."""
+    stream divides, or what nobody counted, from both ends of the order. Whatever the parts hold, they are
+    proven only together: their rows must add up to what the second was counted to hold. An older generation
+    is not replaced by parts."""
     if slice_.replaces:
         return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
-    total, receipt = slice_.recount or 0, slice_.receipt
+    total, receipt = slice_.recount, slice_.receipt
     counted = [(stream, lines) for stream, lines in event.streams if lines > 0]
-    if not slice_.logstream and len(counted) > 1 and sum(lines for _, lines in counted) >= total:
+    whole = total is not None and sum(lines for _, lines in counted) >= total
+    if not slice_.logstream and len(counted) > 1 and whole:
         return _by_stream(slice_, counted, event.earlier, rules)
     if receipt is not None and receipt.turn_ms is not None and slice_.window.length_s == 1:
         return _from_both_ends(slice_, receipt.turn_ms, event.earlier, rules)
@@ -85,10 +89,12 @@ def _by_stream(
 ) -> ev.Step:
     left = {(child.logstream, child.part): child for child in earlier}
     children: list[Slice] = []
+    stored: set[str] = set()
     for stream, lines in counted:
         child = left.get((stream, Part.WHOLE))
         if child is not None and child.state is S.DONE and child.published_rows == lines:
-            continue  # stored already, by an earlier division
+            stored.add(child.id)  # by an earlier division
+            continue
         fresh = replace(
             _child(slice_, slice_.window, rules, logstream=stream),
             expected_lines=lines,
@@ -98,7 +104,7 @@ def _by_stream(
     orders = (*discard(slice_), ev.DeleteRemote(task_of(slice_)))
     if not children:
         orders = (*orders, ev.Gather(slice_.job, slice_.whole or slice_.id))
-    return _to_parts(slice_, children, orders)
+    return _to_parts(slice_, children, orders, earlier, stored)
 
 
 def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rules: Rules) -> ev.Step:
@@ -118,7 +124,7 @@ def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rul
                 task=replace(task, slice_id=child.id),
             )
         children.append(_with_file_of(left.get(part), child))
-    return _to_parts(replace(slice_, task=None), children, discard(slice_))
+    return _to_parts(replace(slice_, task=None), children, discard(slice_), earlier)
 
 
 def _with_file_of(earlier: Slice | None, child: Slice) -> Slice:
@@ -132,18 +138,49 @@ def _with_file_of(earlier: Slice | None, child: Slice) -> Slice:
     )
 
 
-def _to_parts(slice_: Slice, children: list[Slice], orders: tuple[ev.Instruction, ...]) -> ev.Step:
-    """The whole stays superseded until its parts are gathered."""
+def _to_parts(
+    slice_: Slice,
+    children: list[Slice],
+    orders: tuple[ev.Instruction, ...],
+    earlier: tuple[Slice, ...],
+    stored: Collection[str] = (),
+) -> ev.Step:
+    """The whole stays superseded until its parts are gathered. What an earlier division by another way left
+    counts no more; its files stand until then, so that no stored row is missing for a moment."""
     after = replace(_handed_on(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
-    return ev.Step(after, orders, children=tuple(children), uncovered=_in_question(slice_))
+    reborn = {child.id: child for child in children}
+    mine = [old for old in earlier if not slice_.whole or old.parent == slice_.id]
+    outdated = [old for old in mine if old.id not in reborn and old.id not in stored and old.state in _ENDED]
+    gone = (
+        old.task for old in (*outdated, *(old for old in mine if old.id in reborn)) if old.task is not None
+    )
+    kept = {child.task.uuid for child in children if child.task is not None}
+    let_go = tuple(ev.DeleteRemote(task) for task in gone if task.uuid and task.uuid not in kept)
+    return ev.Step(
+        after,
+        (*orders, *let_go),
+        children=tuple(children),
+        outdated=tuple(_outdated(old) for old in outdated),
+        uncovered=slice_.window if outdated else _in_question(slice_),
+        also_uncovered=tuple(sorted({old.logstream for old in outdated if not old.part})),
+    )
+
+
+def _outdated(part: Slice) -> Slice:
+    return replace(_handed_on(part), state=S.SUPERSEDED, evidence=Evidence.NONE)
 
 
 def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.Step:
-    """All parts are stored: together they are the second, or fall short of it."""
-    missing = (slice_.recount or 0) - event.rows
-    if missing > 0:
-        return fail(slice_, short_by(missing))
-    after = replace(slice_, evidence=Evidence.COUNT)
+    """All parts are stored: together they are the second, or fall short of it. A second that nobody counted
+    was asked for from both ends, which meet: it is whole if a start is known to be counted in."""
+    evidence = Evidence.COUNT
+    if slice_.recount is None:
+        if not rules.start_inclusive:
+            return fail(slice_, Reason.EDGES_UNPROVEN)
+        evidence = Evidence.ROWS_ONLY
+    elif event.rows < slice_.recount:
+        return fail(slice_, short_by(slice_.recount - event.rows))
+    after = replace(slice_, evidence=evidence)
     return ev.Step(after, (ev.Relieve(slice_.job, slice_.id),), covered=slice_.window)
 
 

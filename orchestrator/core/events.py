@@ -412,6 +412,8 @@ class Step:
     instructions: tuple[Instruction, ...] = ()
     children: tuple[Slice, ...] = ()
     """New slices that take over part of the window."""
+    outdated: tuple[Slice, ...] = ()
+    """Parts of an earlier division, that nothing rests on any more."""
     tasks: tuple[RemoteTask, ...] = ()
     """Remote-task rows to write besides ``slice.task``: one that was let go, twins found."""
     covered: Window | None = None

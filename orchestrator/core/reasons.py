@@ -81,7 +81,10 @@ _TEXTS: dict[Reason, ReasonText] = {
         "if max_lines is below 1,000,000, raise it and run again; else only acceptance is left",
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
-        "rows carry no readable time and no count agrees with them", True, RUN, "first set time_field"
+        "the first or last rows are not sure to be there: no count agrees, and nothing else shows it",
+        True,
+        RUN,
+        "first set time_field, if rows carry a time that was not found",
     ),
     Reason.ROWS_OUTSIDE_WINDOW: ReasonText(
         "the file held rows far outside the window asked for", True, RUN, "first check time_field"

@@ -67,6 +67,9 @@ class Transaction:
             self._slices[child.id] = child
             self._note(child, "born", parent=after.id)
             self.told.append((None, child, None))
+        for part in step.outdated:
+            self._slices[part.id] = part
+            self._note(part, "outdated", state=part.state.value, reason=part.reason)
         for order in step.instructions:
             if isinstance(order, ev.DeleteRemote):
                 self.note_task(replace(order.task, surplus=True))

@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 import zstandard
 
-from orchestrator.core.model import Part, RemoteTask, Slice, SliceState
+from orchestrator.core.model import Evidence, Part, RemoteTask, Slice, SliceState
 from orchestrator.emulator.remote_task import Task
 from orchestrator.testing.loop import VirtualTime, run_virtual
 from orchestrator.testing.trial import JOB, Installation, Trial
@@ -105,14 +105,21 @@ class Inspector:
         for path in self.visible(installation):
             digest, rows = self._content(path)
             wrong = [
-                self._wrong(installation, slice_, path, digest, rows) for slice_ in claims.get(str(path), [])
+                self._wrong(installation, ledger, slice_, path, digest, rows)
+                for slice_ in claims.get(str(path), [])
             ]
             if not wrong or all(wrong):
                 why = wrong[0] if wrong else "no slice calls it its own"
                 self.findings.add("unproven", 1, f"{path.name} of the {installation.name}: {why}")
 
     def _wrong(
-        self, installation: Installation, slice_: Slice, path: Path, digest: str, rows: Counter[str]
+        self,
+        installation: Installation,
+        ledger: Ledger,
+        slice_: Slice,
+        path: Path,
+        digest: str,
+        rows: Counter[str],
     ) -> str:
         """Why a file cannot stand for a slice; "" when it can."""
         receipt = slice_.receipt
@@ -125,7 +132,7 @@ class Inspector:
             truth = self.truth_of(installation, slice_)
             if rows == truth:
                 return ""
-            if not slice_.reason.startswith("short by ") or rows - truth:
+            if not _says_to_be_short(slice_, ledger) or rows - truth:
                 lost, extra = (truth - rows).total(), (rows - truth).total()
                 return f"{_label(slice_)} lacks {lost} rows and has {extra} too many"
             return ""
@@ -194,8 +201,9 @@ class Inspector:
             scenario = self.trial.scenario
             start_ms, end_ms = scenario.window.start_s * 1000, scenario.window.end_s * 1000
             whole = self.trial.lines.cells(start_ms, end_ms, scenario.export.logstream)
-            outside = whole - truth
+            outside, doubled = whole - truth, truth - whole
             self.findings.add("lost", outside.total(), f"in no covered slice: {_example(outside)}")
+            self.findings.add("twice", doubled.total(), f"in two stored slices: {_example(doubled)}")
 
     def _proof(self, installation: Installation, slice_: Slice, truth: Counter[str]) -> None:
         """What could be shown when the slice was proved is in it (P1, by its wording)."""
@@ -329,6 +337,13 @@ def rows_of(content: bytes) -> Iterable[str]:
 
 def _cells(values: Iterable[object]) -> str:
     return "\x1f".join(sorted(text for text in map(str, values) if text))
+
+
+def _says_to_be_short(slice_: Slice, ledger: Ledger) -> bool:
+    """One end of a second counts for nothing as long as the second is not whole."""
+    whole = slice_.whole if slice_.part else ""
+    unproven = (other for other in ledger.slices if other.id == whole and other.evidence is Evidence.NONE)
+    return slice_.reason.startswith("short by ") or any(unproven)
 
 
 def _label(slice_: Slice) -> str:

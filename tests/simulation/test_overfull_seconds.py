@@ -15,9 +15,10 @@ from orchestrator.emulator.behaviour import Behaviour
 from orchestrator.emulator.density import GiantSecond, Uniform
 from orchestrator.emulator.generated import GeneratedStore
 from orchestrator.emulator.world import World
+from orchestrator.errors import Refused
 from orchestrator.testing.episode import Setting
 from orchestrator.testing.loop import START_AT
-from tests.simulation.rig import Rig, reasons
+from tests.simulation.rig import Rig, failing, only_first, reasons
 
 AT_S = int(START_AT) - 86_400 - 30
 MAX_LINES = 50
@@ -115,6 +116,20 @@ def test_parts_that_do_not_add_up_are_no_second(tmp_path: Path) -> None:
     assert (again.exit, reasons(again)) == (3, {"short by 1"})
     healed = rig.run()
     assert rig.complaints(healed) == []
+
+
+def test_a_second_divided_another_way_ends_with_each_row_once(tmp_path: Path) -> None:
+    """Two ends that fell short of the count give way to log streams as soon as these can be listed: their
+    files and their remote tasks go, and no row stands twice."""
+    rig = dense(tmp_path, 80, ("a", "b", "c"), behaviour=Behaviour(window_start="exclusive"))
+    rig.disturb = only_first("meta", list_logstreams=failing(Refused("not allowed")))
+    report = rig.run()
+    assert (report.exit, reasons(report)) == (3, {"short by 1"})
+    assert names_of(rig) == ["early", "late"]
+    rig.disturb = None
+    assert rig.complaints(rig.run()) == []
+    assert [name[0] for name in names_of(rig)] == ["a", "b", "c"]
+    assert rig.run().jobs[0].remote_tasks_created == 0
 
 
 @pytest.mark.parametrize("streams", [("a", "b", "c"), ("only",)], ids=["by stream", "both ends"])

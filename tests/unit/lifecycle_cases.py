@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.job import DestinationSpec, Job, JobIdentity, Order, ServedFormat, ServiceSpec
-from orchestrator.core.lifecycle import Rules
+from orchestrator.core.lifecycle import Rules, transition
 from orchestrator.core.model import Fault, Receipt, RemoteTask, RemoteTaskStatus, Slice, SliceState, slice_id
 from orchestrator.core.window import Window
 
@@ -59,3 +59,18 @@ def observed(state: str, **changes: object) -> ev.Observed:
 def fault(disposition: str = "retry", code: str = "service_fault", **changes: object) -> Fault:
     """A fault of that disposition."""
     return replace(Fault(code, "it went wrong", disposition), **changes)  # type: ignore[arg-type]  # test shorthand
+
+
+def go(before: Slice, event: ev.Event, rules: Rules = RULES) -> ev.Step:
+    """One transition at a fixed instant."""
+    return transition(before, event, NOW, rules)
+
+
+def kinds(step: ev.Step) -> list[str]:
+    """Names of the instructions, in order."""
+    return [type(order).__name__ for order in step.instructions]
+
+
+def staged(before: Slice, **changes: object) -> ev.Step:
+    """A transfer of that slice ended with that receipt."""
+    return go(before, ev.Staged(ID, 1, receipt(**changes), "/archive/a.jsonl"))  # type: ignore[arg-type]  # test shorthand

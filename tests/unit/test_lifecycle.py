@@ -7,14 +7,13 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as ev
-from orchestrator.core.job import Order
 from orchestrator.core.lifecycle import (
     TABLE,
     IllegalEvent,
     Rules,
     transition,
 )
-from orchestrator.core.model import LIVE_STATES, Evidence, Fault, Part, Slice, SliceState
+from orchestrator.core.model import LIVE_STATES, Evidence, Fault, Slice, SliceState
 from orchestrator.core.reasons import Reason
 from orchestrator.core.retry import MAX_LOST_CONNECTIONS, MAX_REFETCHES, MAX_THROTTLED
 from orchestrator.core.submitting import CREATE_SIGNATURE_S, SEND_WITHIN_S
@@ -26,24 +25,17 @@ from tests.unit.lifecycle_cases import (
     RULES,
     WINDOW,
     fault,
+    go,
+    kinds,
     observed,
     receipt,
     slice_,
+    staged,
     status,
     task,
 )
 
 S = SliceState
-
-
-def go(before: Slice, event: ev.Event, rules: Rules = RULES) -> ev.Step:
-    """One transition at a fixed instant."""
-    return transition(before, event, NOW, rules)
-
-
-def kinds(step: ev.Step) -> list[str]:
-    """Names of the instructions, in order."""
-    return [type(order).__name__ for order in step.instructions]
 
 
 def admitted(before: Slice, number: int = 1) -> Slice:
@@ -214,11 +206,6 @@ def test_a_failed_or_expired_remote_task_is_deleted_and_a_new_one_asked_for() ->
 
 
 # --- transferring ---
-
-
-def staged(before: Slice, **changes: object) -> ev.Step:
-    """A transfer of that slice ended with that receipt."""
-    return go(before, ev.Staged(ID, 1, receipt(**changes), "/archive/a.jsonl"))  # type: ignore[arg-type]
 
 
 def test_a_transfer_begins_only_after_its_intent_is_committed() -> None:
@@ -567,69 +554,6 @@ def test_a_create_that_stays_too_large_is_halved() -> None:
     assert (halved.slice.state, len(halved.children), kinds(halved)) == (S.SUPERSEDED, 2, [])
     second = replace(again, window=Window(1000, 1001))
     assert go(second, ev.CreateRefused(ID, 1, too_large)).slice.state is S.PLANNED
-
-
-def test_streams_that_are_stored_already_are_not_asked_for_again() -> None:
-    """A second that fell short is divided again: only what changed is exported, into the files that stand."""
-    second = slice_(S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=90)
-    first = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 50)), ()))
-    assert [(c.logstream, c.expected_lines, c.whole) for c in first.children] == [
-        ("a", 40, ID),
-        ("b", 50, ID),
-    ]
-    stored = tuple(
-        replace(child, state=S.DONE, published_path=f"/archive/{child.logstream}", published_rows=40)
-        for child in first.children
-    )
-    again = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 50)), stored))
-    assert [(c.logstream, c.published_path) for c in again.children] == [("b", "/archive/b")]
-    same = go(second, ev.Divided(ID, 1, (("a", 40), ("b", 40)), stored))
-    assert same.slice.reason == Reason.OVERFULL_SECOND  # streams that do not add up to the count
-    whole = replace(second, recount=80)
-    nothing_new = go(whole, ev.Divided(ID, 1, (("a", 40), ("b", 40)), stored))
-    assert (nothing_new.children, kinds(nothing_new)) == ((), ["DeleteRemote", "Gather"])
-
-
-def test_the_two_ends_of_a_second_are_asked_for_in_opposite_order() -> None:
-    """The file at hand holds one end, up to the millisecond at which it stops; the other is a new request."""
-    cut_short = replace(receipt(100), truncated=True, kept=None, turn_ms=400)
-    second = slice_(
-        S.TRANSFERRING, window=Window(1000, 1001), recounted_at=1.0, recount=150, receipt=cut_short
-    )
-    step = go(second, ev.Divided(ID, 1, (), ()))
-    early, late = step.children
-    assert [(c.part, c.edge_ms, c.state, c.whole) for c in (early, late)] == [
-        (Part.EARLY, 400, S.READY, ID),
-        (Part.LATE, 400, S.PLANNED, ID),
-    ]
-    assert early.task is not None
-    assert early.task.number == 1
-    late_intent = transition(late, ev.Admitted(late.id, 2, "n"), NOW, Rules(JOB, padded=True)).slice.task
-    assert late_intent is not None
-    assert (late_intent.order, late_intent.window) == (Order.DESC, Window(1000, 1001))
-    short = go(replace(step.slice, state=S.SUPERSEDED), ev.Gathered(ID, step.slice, 149))
-    assert (short.slice.state, short.slice.reason, short.covered) == (S.FAILED, "short by 1", None)
-    together = go(step.slice, ev.Gathered(ID, step.slice, 150))
-    assert (together.slice.evidence, together.covered) == (Evidence.COUNT, Window(1000, 1001))
-
-
-def test_a_damaged_part_uncovers_the_second_it_is_part_of() -> None:
-    """What rests on all parts does not outlive one of them."""
-    part = slice_(S.DONE, logstream="a", whole="whole")
-    step = go(part, ev.Marked(ID, "damaged"))
-    assert (step.uncovered, step.also_uncovered) == (WINDOW, ("",))
-
-
-def test_the_end_that_does_not_reach_the_other_leaves_the_second_overfull() -> None:
-    """A part counts by reaching the edge between the two; truncated before it, nothing can be made of it."""
-    second = Window(1000, 1001)
-    part = slice_(S.TRANSFERRING, window=second, part=Part.LATE, edge_ms=400, whole="whole", recounted_at=1.0)
-    reached = staged(part, truncated=True, kept=second)
-    assert (reached.slice.state, reached.slice.evidence) == (S.SETTLING, Evidence.ROWS_ONLY)
-    stands = go(reached.slice, ev.Published(ID, 1))
-    assert (stands.slice.state, stands.covered, kinds(stands)) == (S.DONE, None, ["Gather"])
-    short = staged(part, truncated=True, kept=None)
-    assert (short.slice.state, short.slice.reason) == (S.FAILED, Reason.OVERFULL_SECOND)
 
 
 def test_what_replaces_an_older_generation_in_several_slices_takes_its_place_together() -> None:

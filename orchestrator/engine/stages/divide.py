@@ -72,31 +72,41 @@ async def gather(whole_id: str, manifest: ManifestReader) -> ev.Gathered | None:
 
 
 async def relieve(order: ev.Relieve, context: JobContext, room: Room) -> AsyncIterator[ev.Relieved]:
-    """Carry out one Relieve: from the slice upwards, until one is met whose window is not all stored."""
+    """Carry out one Relieve: from the slice upwards, until one is met whose window is not all stored. What an
+    earlier division by another way left goes as well."""
     slice_ = await room.manifest.slice(order.slice_id)
     while slice_ is not None and await _stands_elsewhere(slice_, room.manifest):
-        if slice_.published_path:
-            try:
-                kept = not await context.destination.retire(slice_.published_path, slice_.published_sha256)
-            except OrchestratorError as error:
-                _note(room, slice_, error)
-                return
-            if kept:
-                room.observer.noted("settle.changed_file_left", job=slice_.job, slice=slice_.id)
-            yield ev.Relieved(slice_.id, slice_)
+        outdated = [
+            part for part in await room.manifest.parts(slice_.id) if await _outdated(part, room.manifest)
+        ]
+        for held in (*outdated, slice_):
+            if held.published_path:
+                try:
+                    kept = not await context.destination.retire(held.published_path, held.published_sha256)
+                except OrchestratorError as error:
+                    _note(room, held, error)
+                    return
+                if kept:
+                    room.observer.noted("settle.changed_file_left", job=held.job, slice=held.id)
+                yield ev.Relieved(held.id, held)
         slice_ = await room.manifest.slice(slice_.parent) if slice_.parent else None
 
 
 async def _stands_elsewhere(slice_: Slice, manifest: ManifestReader) -> bool:
     """Whether every slice a divided one was handed on to is stored, through all generations."""
-    children = await manifest.children(slice_.id)
-    if not children or slice_.state not in DIVIDED:
+    if slice_.state not in DIVIDED:
         return False
-    if children[0].whole:
-        whole = await manifest.slice(children[0].whole)
-        if whole is None or whole.evidence is not Evidence.COUNT:
+    children = await manifest.children(slice_.id)
+    whole_id = children[0].whole if children else slice_.whole
+    if whole_id:
+        whole = await manifest.slice(whole_id)
+        if whole is None or whole.evidence is Evidence.NONE:
             return False
     for child in children:
         if child.state not in STORED and not await _stands_elsewhere(child, manifest):
             return False
-    return True
+    return bool(whole_id or children)
+
+
+async def _outdated(part: Slice, manifest: ManifestReader) -> bool:
+    return part.state is SliceState.SUPERSEDED and not await manifest.children(part.id)
