@@ -113,4 +113,4 @@ def _narrowed(job: Job, from_: str, to: str, now_s: float) -> Job:
             f"job {job.name}: {asked!r} does not lie in its window {job.window!r}",
             hint="narrow --from and --to, choose jobs with --job, or change `from` and `to` in the job file",
         )
-    return replace(job, window=asked, due_until_s=asked.end_s)
+    return replace(job, window=asked, due_until_s=asked.end_s, to_s=asked.end_s)

@@ -16,7 +16,7 @@ from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
 from orchestrator.cli.checking import chosen, jobs_words, read_job_file, remembered
 from orchestrator.cli.ending import Stage
-from orchestrator.cli.fleets import fleet_json, masked, show_fleets
+from orchestrator.cli.fleets import masked, show_fleets
 from orchestrator.cli.outfile import Outfile
 from orchestrator.core.fleets import Found
 from orchestrator.core.job import JobFile
@@ -28,29 +28,10 @@ from orchestrator.ports.store import JournalLine, LedgerRow
 if TYPE_CHECKING:
     from orchestrator.engine.audit import VerifyReport
 
-__all__ = ["gaps", "manifest", "status", "story", "verify"]
+__all__ = ["exit_of", "gaps", "manifest", "settled_to_of", "story", "verify"]
 
 _QUOTED = frozenset({"message", "failed_code", "failed_message", "remote_state"})
 """What a line of the journal keeps of the service's own words."""
-
-
-def status(stage: Stage) -> int:
-    """Show how far each job is, from the manifest alone."""
-    known = remembered(stage)
-    job_file = known.job_file
-    statuses = asyncio.run(_looked_up(stage, job_file))
-    code = _exit_of(statuses, known.found)
-    found = [masked(item, stage.redaction.own_words) for item in known.found]
-    owner = _owner(job_file)
-    if stage.document:
-        stage.document.put("run", owner)
-        stage.document.stream("jobs", (values.status_json(item) for item in statuses))
-        stage.document.stream("fleets", (fleet_json(item, statuses) for item in found))
-        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
-    else:
-        results.show_status(stage.out, statuses, owner, jobs_words(stage, job_file))
-        show_fleets(stage.out, found, jobs_words(stage, job_file))
-    return code
 
 
 def gaps(stage: Stage) -> int:
@@ -58,11 +39,11 @@ def gaps(stage: Stage) -> int:
     known = remembered(stage)
     job_file = known.job_file
     statuses = asyncio.run(_looked_up(stage, job_file))
-    code = _exit_of(statuses, known.found)
+    code = exit_of(statuses, known.found)
     found = [gap for item in statuses for gap in item.gaps]
     if stage.document:
         stage.document.stream("gaps", (values.gap_json(gap) for gap in found))
-        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=_settled_to(statuses))
+        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=settled_to_of(statuses))
     elif found:
         results.show_gaps(stage.out, found, {job.name: job.timezone for job in job_file.jobs})
     elif code == ExitCode.COMPLETE:
@@ -167,25 +148,18 @@ async def _looked_up(stage: Stage, job_file: JobFile) -> list[JobStatus]:
         return [await job_status(job, reader, words) for job in job_file.jobs]
 
 
-def _exit_of(statuses: Sequence[JobStatus], founds: Sequence[Found]) -> int:
+def exit_of(statuses: Sequence[JobStatus], founds: Sequence[Found]) -> int:
     """The same as of a run that found nothing to do. A fleet that no run has looked up yet is not
     complete."""
     unknown = [ExitCode.INCOMPLETE for found in founds if not found.jobs]
     return ExitCode.worst([*(exit_of_gaps(item.gaps) for item in statuses), *unknown])
 
 
-def _settled_to(statuses: Sequence[JobStatus]) -> int | None:
+def settled_to_of(statuses: Sequence[JobStatus]) -> int | None:
     """Up to where every job is proven stored; None when one of them has not begun."""
     settled = [item.settled_to for item in statuses]
     known = [at_s for at_s in settled if at_s is not None]
     return min(known) if known and len(known) == len(settled) else None
-
-
-def _owner(job_file: JobFile) -> dict[str, Any] | None:
-    from orchestrator.manifest.lock import owner
-
-    held = owner(job_file.manifest)
-    return None if held is None else {"host": held.host, "pid": held.pid, "since": held.since}
 
 
 def _cleaned(line: JournalLine, redaction: Redaction) -> JournalLine:

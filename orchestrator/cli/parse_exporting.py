@@ -253,6 +253,7 @@ def status(
     """Show how far each job is: coverage, slices by state, lines, failures, what is due next, a run in
     progress.
 
+    A bar per job shows its window from end to end: what is stored, what is a gap, what is still to come.
     Reads the manifest only; it may be used while a run goes on. Exits as `gaps` does.
 
     \b
@@ -260,10 +261,10 @@ def status(
       orchestrator status
       orchestrator status --job 'web-*' --json
     """
-    from orchestrator.cli import call
+    from orchestrator.cli import status as telling
 
     asked = Asked("status", jobs, tuple(job or ()), from_, to, manifest, json=json)
-    end(asked, call.status)
+    end(asked, telling.status)
 
 
 @app.command(short_help="List what is not proven stored, and the mend.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import values
@@ -14,9 +13,9 @@ from orchestrator.cli.ending import Stage
 from orchestrator.cli.fleets import fleet_json, masked, show_fleets
 from orchestrator.cli.picture import Alphabet, Picture, alphabet_for, draw
 from orchestrator.cli.print import bytes_text, counted, moment_text, print_table, span_text, window_text
+from orchestrator.cli.scale import columns_of_stdout, ends_lines, rate_text, wrapped
 from orchestrator.cli.stdout import Stdout
 from orchestrator.core.estimating import together
-from orchestrator.core.window import iso_utc
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ __all__ = ["plan", "show_plan"]
 SHOWN_SLICES = 40
 """Up to so many slices are listed; of more only the first and the last ones."""
 _FIRST_AND_LAST = 10
-_COLUMNS = 80
-"""Where there is no terminal."""
-_MOST_COLUMNS = 200
 _INDENT = "  "
 
 
@@ -56,18 +52,11 @@ def plan(stage: Stage) -> int:
             stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
         else:
             alphabet = alphabet_for(sys.stdout.encoding)
-            show_plan(stage.out, plans, jobs, job_file.limits, _columns(), alphabet)
+            show_plan(stage.out, plans, jobs, job_file.limits, columns_of_stdout(), alphabet)
             show_fleets(stage.out, found)
         return ExitCode.COMPLETE
 
     return asyncio.run(planned())
-
-
-def _columns() -> int:
-    """As wide as the terminal; lines much longer than a page are not read."""
-    if not sys.stdout.isatty():
-        return _COLUMNS
-    return min(_MOST_COLUMNS, shutil.get_terminal_size((_COLUMNS, 24)).columns)
 
 
 def show_plan(
@@ -120,36 +109,13 @@ def _cells(item: PlannedSlice, timezone: str) -> tuple[str, str, str, str]:
 def _show_picture(out: Stdout, picture: Picture, timezone: str, columns: int) -> None:
     out.line(_INDENT + picture.lines.rstrip())
     out.line(_INDENT + picture.cuts.rstrip())
-    ends = [moment_text(at_s, timezone) for at_s in (picture.window.start_s, picture.window.end_s)]
-    utc = [iso_utc(at_s) for at_s in (picture.window.start_s, picture.window.end_s)]
-    for first, last in [ends] if timezone == "UTC" else [ends, utc]:
-        between = len(picture.lines) - len(first) - len(last)
-        text = f"{first}{' ' * between}{last}" if between >= 2 else f"from {first}\n{_INDENT}to   {last}"
-        out.line(_INDENT + text)
+    for line in ends_lines(picture.window, timezone, len(picture.lines)):
+        out.line(_INDENT + line)
     scale = [f"a column is {span_text(picture.column_s)}"]
     if picture.highest is not None:
-        scale.append(f"the highest {_rate_text(picture.highest)}")
-    for line in _wrapped([*scale, *picture.legend], columns - len(_INDENT)):
+        scale.append(f"the highest {rate_text(picture.highest)}")
+    for line in wrapped([*scale, *picture.legend], columns - len(_INDENT)):
         out.line(_INDENT + line)
-
-
-def _rate_text(per_s: float) -> str:
-    """``12,345 lines a second``; a slow one by the longer unit that makes it a number to read."""
-    for unit, unit_s in (("a second", 1), ("a minute", 60), ("an hour", 3600)):
-        if per_s * unit_s >= 10:
-            return f"{per_s * unit_s:,.0f} lines {unit}"
-    return f"{per_s * 86_400:,.0f} lines a day"
-
-
-def _wrapped(words: Iterable[str], width: int) -> list[str]:
-    """``words`` with ``; `` between, as many on a line as fit."""
-    lines: list[str] = []
-    for word in words:
-        if lines and len(lines[-1]) + 2 + len(word) <= width:
-            lines[-1] += f"; {word}"
-        else:
-            lines.append(word)
-    return lines
 
 
 def _show_sums(out: Stdout, plan: JobPlan) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.app.reading import pointed
-from orchestrator.cli.fleets import printable, show_fleets, show_streams
+from orchestrator.cli.fleets import show_fleets, show_streams
 from orchestrator.cli.print import (
     bytes_text,
     counted,
@@ -23,7 +23,6 @@ from orchestrator.core.window import iso_utc
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.app.reading import JobStatus
     from orchestrator.app.story import Told
     from orchestrator.core.job import Job, JobFile
     from orchestrator.core.model import RemoteTask
@@ -39,7 +38,6 @@ __all__ = [
     "show_gaps",
     "show_ledger",
     "show_run",
-    "show_status",
     "show_story",
     "show_verify",
 ]
@@ -147,48 +145,6 @@ def show_first_gaps(out: Stdout, gaps: Sequence[Gap], zones: Mapping[str, str], 
     if len(gaps) > SHOWN_GAPS:
         out.line(f"and {counted(len(gaps) - SHOWN_GAPS, 'gap')} more; all of them:")
         out.line(f"    orchestrator gaps {jobs_words}")
-
-
-def show_status(
-    out: Stdout, statuses: Sequence[JobStatus], owner: Mapping[str, object] | None, jobs_words: str
-) -> None:
-    """A paragraph per job, then who holds the manifest, and the gaps with what mends them."""
-    for status in statuses:
-        job, counts = status.job, status.counts
-        out.line(
-            f"{job.name}  {100 * status.share:.1f} % covered" + (", complete" if status.complete else "")
-        )
-        out.line(f"  window       {window_text(job.window, job.timezone)}")
-        if status.settled_to is not None:
-            out.line(f"  without hole to {moment_text(status.settled_to, job.timezone)}")
-        states = ", ".join(f"{count:,} {state.value}" for state, count in counts.slices.items() if count)
-        out.line(f"  slices       {states or 'none yet'}")
-        stored = f"{counts.lines:,} lines, {counts.files:,} files, {bytes_text(counts.stored_bytes)}"
-        out.line(f"  stored       {stored}")
-        failed = sum(count for state, count in counts.slices.items() if state.value == "failed")
-        if failed:
-            out.line(f"  failures     {failed:,}")
-        accepted = sum(gap.accepted is not None for gap in status.gaps)
-        if accepted:
-            out.line(f"  accepted     {counted(accepted, 'gap')}")
-        if job.to_s is None or job.to_s > job.due_until_s:
-            out.line(f"  not due from {moment_text(job.due_until_s, job.timezone)}")
-        if status.next_due_at is not None:
-            out.line(f"  next try     {moment_text(status.next_due_at, job.timezone)}")
-        if status.streams is not None:
-            there = printable(", ".join(status.streams.listed))
-            gone = printable(", ".join(status.streams.gone))
-            ended = f", no longer listed {gone}" if gone else ""
-            out.line(f"  log streams  {there or 'none known yet'}{ended}")
-        if status.vanished_since is not None:
-            since = moment_text(status.vanished_since, job.timezone)
-            out.line(f"  vanished     logstore {job.identity.logstore} is not listed since {since}")
-    if owner is None:
-        out.line("no run in progress")
-    else:
-        out.line(f"run in progress: process {owner['pid']} on {owner['host']} since {owner['since']}")
-    gaps = [gap for status in statuses for gap in status.gaps]
-    show_first_gaps(out, gaps, {status.job.name: status.job.timezone for status in statuses}, jobs_words)
 
 
 def ledger_cells(row: LedgerRow) -> tuple[object, ...]:

@@ -247,7 +247,8 @@ SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM jo
 WHERE n.slice_id = :id ORDER BY n.number
 
 -- name: journal_tail
-SELECT number, at FROM journal WHERE number > (SELECT max(number) FROM journal) - :most AND at >= :at ORDER BY number LIMIT 1
+SELECT number, at, (SELECT max(number) FROM journal) - :most + 1 AS first FROM journal
+WHERE number > (SELECT max(number) FROM journal) - :most AND at >= :at ORDER BY number LIMIT 1
 
 -- name: ended_since
 SELECT j.name, count(*) AS slices, sum(ifnull(s.stored_rows, 0)) AS lines FROM slices s JOIN jobs j ON j.key = s.job

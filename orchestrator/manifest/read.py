@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from orchestrator.core.estimating import Past
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import LIVE_STATES, RemoteTask, Slice, SliceState
-from orchestrator.core.window import Window, WindowSet
+from orchestrator.core.window import Window, WindowSet, intersect
 from orchestrator.errors import ManifestDamaged, UsageError
 from orchestrator.manifest.apply import ALL_STREAMS, EVER
 from orchestrator.manifest.named import sql
 from orchestrator.manifest.rows import acceptance_of, identity_of, line_of, slice_of, task_of
-from orchestrator.ports.store import Acceptance, JobCounts, JournalLine
+from orchestrator.ports.store import Acceptance, Ended, JobCounts, JournalLine
 
 __all__ = [
     "acceptances",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 _ROWS_AT_ONCE = 1000
+_JOURNAL_ROWS = 20_000
+"""So far back the end of the journal is looked through."""
 _BEFORE_ALL_S = -(2**62)
 
 
@@ -400,8 +403,8 @@ def ended_since(connection: sqlite3.Connection, at: float) -> Ended:
     tail = connection.execute(sql("journal_tail"), {"most": _JOURNAL_ROWS, "at": at}).fetchone()
     if tail is None:
         return Ended(at, {}, {})
-    since_at = at if tail["number"] == 1 else max(at, tail["at"])
-    rows = connection.execute(sql("ended_since"), {"number": tail["number"], "at": at}).fetchall()
+    since_at = max(at, tail["at"]) if tail["number"] == tail["first"] else at
+    rows = connection.execute(sql("ended_since"), {"number": tail["number"], "at": since_at}).fetchall()
     return Ended(
         since_at, {row["name"]: row["slices"] for row in rows}, {row["name"]: row["lines"] for row in rows}
     )

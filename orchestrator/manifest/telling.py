@@ -1,16 +1,18 @@
-"""What does the manifest tell of the past: the journal, every remote task ever, who came from whom?"""
+"""What does the manifest tell of the past, and at a glance: the journal, every remote task ever, who came
+from whom, where slices are unfinished?"""
 
 from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from orchestrator.core.estimating import Past
 from orchestrator.core.model import RemoteTask, Slice, SliceState
+from orchestrator.core.window import WindowSet
 from orchestrator.manifest import read
-from orchestrator.ports.store import JournalLine
+from orchestrator.ports.store import Ended, JournalLine
 
 __all__ = ["Telling"]
 
@@ -18,7 +20,7 @@ T = TypeVar("T")
 
 
 class Telling(ABC):
-    """The part of a ``ManifestReader`` that looks back."""
+    """The part of a ``ManifestReader`` that looks back, or from afar."""
 
     @abstractmethod
     async def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T: ...
@@ -56,3 +58,11 @@ class Telling(ABC):
 
     async def run_times_s(self, service: str, limit: int) -> tuple[float, ...]:
         return await self._ask(lambda connection: read.run_times_s(connection, service, limit))
+
+    async def ended_since(self, at: float) -> Ended:
+        return await self._ask(lambda connection: read.ended_since(connection, at))
+
+    async def unfinished_spans(
+        self, job: str, edges: Sequence[int], logstream: str | None = None
+    ) -> WindowSet:
+        return await self._ask(lambda connection: read.unfinished_spans(connection, job, edges, logstream))

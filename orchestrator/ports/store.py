@@ -15,6 +15,7 @@ __all__ = [
     "Acceptance",
     "Changes",
     "Covered",
+    "Ended",
     "Forgotten",
     "JobCounts",
     "JournalEntry",
@@ -122,6 +123,15 @@ class JobCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """By job, how many slices were exported to the end since ``since_at``, and how many lines these hold."""
+
+    since_at: float
+    slices: dict[str, int]
+    lines: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """One row of ``manifest`` (design 2.2): one per remote task, and one per slice that never had one. Times
     are UTC epoch seconds here; the printer writes ISO 8601."""
@@ -190,6 +200,13 @@ class ManifestReader(Protocol):
     ) -> WindowSet:
         """Windows of all slices of ``job`` that are planned or live (and meet ``window``, and are of
         ``logstream``)."""
+        ...
+
+    async def unfinished_spans(
+        self, job: str, edges: Sequence[int], logstream: str | None = None
+    ) -> WindowSet:
+        """The same between the first and the last of ``edges``, for a picture: of the slices that begin
+        between two neighbouring edges only the first start and the last end are asked for."""
         ...
 
     async def slices(
@@ -293,6 +310,11 @@ class ManifestReader(Protocol):
         """When the service's lists began and ceased to name the job's logstore and its log streams, oldest
         first: ``logstore_listed``, ``logstore_vanished``, ``stream_listed``, ``stream_vanished``, the latter
         with ``logstream`` in their detail."""
+        ...
+
+    async def ended_since(self, at: float) -> Ended:
+        """What was exported to the end since ``at``, UTC epoch seconds, or since a later moment when the
+        journal has very much to tell."""
         ...
 
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import pty
-import select
-import struct
-import subprocess
-import termios
 import time
 
 import pytest
 
 import orchestrator
-from tests.e2e.conftest import DAY_ROWS, ORCHESTRATOR, PATIENCE_S, Desk, Emulated
+from tests.e2e.conftest import DAY_ROWS, PATIENCE_S, Desk, Emulated
+from tests.e2e.terminal import on_a_terminal
 
 NOON = "2026-01-14T12:00:00Z"
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -139,31 +133,8 @@ def test_a_terminal_without_blocks_gets_ascii(desk: Desk) -> None:
 @pytest.mark.parametrize("columns", [60, 120])
 def test_the_picture_is_as_wide_as_the_terminal(desk: Desk, columns: int) -> None:
     """On a terminal the rows fill its width and no more."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {
-        name: value for name, value in desk.environment.items() if name not in ("COLUMNS", "LINES")
-    }
-    child = subprocess.Popen(
-        [*ORCHESTRATOR, "plan"],
-        cwd=desk.folder,
-        env={**environment, "PYTHONIOENCODING": "utf-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(theirs)
-    drawn = b""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while child.poll() is None or select.select([ours], [], [], 0)[0]:
-        assert time.monotonic() < give_up_at
-        if select.select([ours], [], [], 0.1)[0]:
-            try:
-                drawn += os.read(ours, 65_536)
-            except OSError:  # the other side is gone
-                break
-    os.close(ours)
-    assert child.wait() == 0
-    upper, lower, *rest = picture(drawn.decode().replace("\r\n", "\n"))
+    code, drawn = on_a_terminal(desk, columns, "plan")
+    assert code == 0
+    upper, lower, *rest = picture(drawn)
     assert len(lower) == columns - 1
     assert max(map(len, (upper, *rest))) <= columns - 1
