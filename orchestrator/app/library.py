@@ -1,4 +1,4 @@
-"""What a program may call: load a job file, plan it, run it. The command line stands on this too.
+"""What a program may call: load a job file, plan it, run it, verify it. The command line stands on this too.
 
 Nothing here keeps state between calls, reads ``sys.argv`` or sets up logging. All exceptions are those of
 ``orchestrator.errors``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import fields
+from datetime import date
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -19,7 +20,7 @@ from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core import job as core_job
 from orchestrator.core import jobfile
 from orchestrator.core.reasons import shell_word
-from orchestrator.errors import StorageError
+from orchestrator.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
@@ -35,13 +36,16 @@ __all__ = [
     "JobFile",
     "Silent",
     "drained_when_cancelled",
+    "jobs_words",
     "load",
     "plan",
+    "planned",
     "planning",
     "run",
     "run_sync",
     "running",
     "verification",
+    "verify",
 ]
 
 
@@ -63,7 +67,9 @@ class JobFile(core_job.JobFile):
         """The same as a file with these tables: ``{"service": {…}, "jobs": [{…}]}``.
 
         Relative paths start at ``folder``; ``environment`` (default: the process's) fills ``${NAME}``;
-        ``now_s`` is epoch seconds (default: now). Raises JobFileError with every complaint.
+        ``now_s`` is what ``now`` means, epoch seconds (default: now). Times may be dates and date-times.
+        ``ORCHESTRATOR_MANIFEST`` is not obeyed, and commands in a report call the file ``folder/jobs.toml``.
+        Raises JobFileError with every complaint.
         """
         base = Path(folder).absolute()
         read = jobfile.read(
@@ -83,14 +89,27 @@ class JobFile(core_job.JobFile):
         return cls(**{part.name: getattr(read, part.name) for part in fields(read)})
 
 
-def load(path: str | PathLike[str], *, manifest: str | None = None, now_s: float | None = None) -> JobFile:
+def load(
+    path: str | PathLike[str],
+    *,
+    manifest: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    now_s: float | None = None,
+) -> JobFile:
     """Read and judge a job file; nothing is contacted.
 
-    ``manifest`` overrides the file's key; ``now_s`` is what ``now`` means in it, epoch seconds. Raises
-    JobFileError with every complaint.
+    ``manifest``, else ``ORCHESTRATOR_MANIFEST``, overrides the file's key, relative to the working folder;
+    ``environment`` (default: the process's) fills ``${NAME}``; ``now_s`` is what ``now`` means in the file,
+    epoch seconds (default: now). Raises JobFileError with every complaint, also when the file is missing.
     """
     moment_s = SystemClock().now() if now_s is None else now_s
-    return JobFile.of(settings.load(path, now_s=moment_s, manifest=manifest))
+    return JobFile.of(settings.load(path, now_s=moment_s, manifest=manifest, env=environment))
+
+
+def jobs_words(job_file: core_job.JobFile) -> str:
+    """What a shell is to be told of the job file: its path, and the manifest when that was named besides."""
+    words = shell_word(job_file.path)
+    return f"{words} --manifest {shell_word(job_file.manifest)}" if job_file.manifest_named else words
 
 
 class Silent:
@@ -106,71 +125,157 @@ class Silent:
 async def run(
     job_file: core_job.JobFile,
     *,
-    jobs: Sequence[str] = (),
-    from_: str = "",
-    to: str = "",
+    jobs: str | Sequence[str] = (),
+    from_: str | date = "",
+    to: str | date = "",
     observer: Observer | None = None,
     stop: StopSignal | None = None,
     wait_s: float = 0.0,
+    environment: Mapping[str, str] | None = None,
 ) -> Report:
     """Make the coverage of ``job_file`` true, and say how far that went.
 
-    ``jobs`` are names, with ``*`` and ``?``; ``from_`` and ``to`` narrow every job's window, written as in a
-    job file. ``stop.set("why")`` drains, and so does cancelling: what is under way is brought to where it can
-    be resumed, then CancelledError is raised. ``wait_s`` is how long to wait for another run that holds the
-    manifest.
+    ``jobs`` is a name or several, with ``*`` and ``?``; without any, every enabled job is meant. ``from_``
+    and ``to`` narrow every job's window: text as in a job file, or dates and date-times, naive ones in each
+    job's timezone. ``observer`` is told of everything that happens. ``stop.set("why")`` drains, and so does
+    cancelling: what is under way is brought to where it can be resumed, then CancelledError is raised.
+    ``wait_s`` is how many seconds to wait for another run that holds the manifest. Credentials and proxies
+    are looked for in ``environment`` (default: the process's).
 
     Raises UsageError, CredentialsError, ManifestLocked, StorageError; what goes wrong later stands in the
     report.
     """
-    from orchestrator.app.wiring import Outside
-    from orchestrator.engine.context import StopSignal
-
-    outside = Outside(
-        environment=settings.environment(),
-        clock=SystemClock(),
-        rng=SystemRng(),
-        observer=observer or Silent(),
-        stop=stop or StopSignal(),
-    )
-    chosen = select(job_file, jobs, from_=from_, to=to, now_s=outside.clock.now())
+    outside = _outside(environment, observer, stop)
+    chosen = _chosen(job_file, jobs, from_, to, outside)
     async with running(chosen, outside, wait_s=wait_s) as house:
-        return await drained_when_cancelled(house, shell_word(job_file.path))
+        return await drained_when_cancelled(house, jobs_words(job_file))
 
 
-def run_sync(job_file: core_job.JobFile, **options: Any) -> Report:
-    """``run`` for programs without an event loop; ``KeyboardInterrupt`` drains too. Options are those of
-    ``run``."""
+def run_sync(
+    job_file: core_job.JobFile,
+    *,
+    jobs: str | Sequence[str] = (),
+    from_: str | date = "",
+    to: str | date = "",
+    observer: Observer | None = None,
+    stop: StopSignal | None = None,
+    wait_s: float = 0.0,
+    environment: Mapping[str, str] | None = None,
+) -> Report:
+    """``run`` for programs without an event loop, in an event loop of its own; may be called in any thread.
+    In the main thread ``KeyboardInterrupt`` drains first.
+
+    Raises what ``run`` does, and UsageError where an event loop runs already: await ``run`` there.
+    """
     import asyncio
 
-    return asyncio.run(run(job_file, **options))
+    with suppress(RuntimeError):  # which says that none is running
+        asyncio.get_running_loop()
+        raise UsageError(
+            "run_sync cannot be called where an event loop is running, as in a notebook or an async function",
+            hint="await orchestrator.run(...) there",
+        )
+    return asyncio.run(
+        run(
+            job_file,
+            jobs=jobs,
+            from_=from_,
+            to=to,
+            observer=observer,
+            stop=stop,
+            wait_s=wait_s,
+            environment=environment,
+        )
+    )
 
 
 async def plan(
     job_file: core_job.JobFile,
     *,
-    jobs: Sequence[str] = (),
-    from_: str = "",
-    to: str = "",
+    jobs: str | Sequence[str] = (),
+    from_: str | date = "",
+    to: str | date = "",
     observer: Observer | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[JobPlan, ...]:
-    """What ``run`` would do now, job by job. Creates nothing, here or at the service; counts lines there.
+    """What ``run`` would do now, job by job, those of fleets too. Creates nothing, here or at the service;
+    counts lines there. Takes no lock, so it may be asked while a run goes on. Arguments are those of ``run``.
 
-    Raises UsageError, CredentialsError, ServiceError, StorageError.
+    Raises UsageError, CredentialsError, ServiceError (Refused, Unreachable and the like), StorageError.
     """
-    from orchestrator.app.wiring import Outside
+    outside = _outside(environment, observer, None)
+    chosen = _chosen(job_file, jobs, from_, to, outside)
+    async with planning(chosen, outside) as house:
+        return await planned(house)
 
-    outside = Outside(
-        environment=settings.environment(),
+
+async def verify(
+    job_file: core_job.JobFile,
+    *,
+    jobs: str | Sequence[str] = (),
+    from_: str | date = "",
+    to: str | date = "",
+    share: float = 1.0,
+    recount: bool = False,
+    mark: bool = True,
+    wait_s: float = 0.0,
+    environment: Mapping[str, str] | None = None,
+) -> VerifyReport:
+    """Hold the stored files of ``job_file`` against the ledger. Deletes nothing.
+
+    ``share`` of every job's files, picked anew each time and one at least, are read whole: 1.0 all, 0.0 none;
+    of the others presence and size are checked. With ``recount`` the service counts again what is stored;
+    without it nobody is contacted. With ``mark`` the windows of damaged files are no longer covered, so that
+    the next run exports them anew; that takes the manifest's lock. The other arguments are those of ``run``.
+
+    Raises UsageError, ManifestLocked, StorageError; with ``recount`` CredentialsError and ServiceError too.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"share is {share}", hint="give a number from 0.0 to 1.0")
+    outside = _outside(environment, None, None)
+    chosen = _chosen(job_file, jobs, from_, to, outside)
+    return await verification(
+        chosen,
+        outside,
+        share=share,
+        mark=mark,
+        recount=recount,
+        jobs_path=jobs_words(job_file),
+        wait_s=wait_s,
+    )
+
+
+def _chosen(
+    job_file: core_job.JobFile,
+    jobs: str | Sequence[str],
+    from_: str | date,
+    to: str | date,
+    outside: Outside,
+) -> core_job.JobFile:
+    names = (jobs,) if isinstance(jobs, str) else jobs
+    return select(job_file, names, from_=from_, to=to, now_s=outside.clock.now())
+
+
+def _outside(
+    environment: Mapping[str, str] | None, observer: Observer | None, stop: StopSignal | None
+) -> Outside:
+    from orchestrator.app.wiring import Outside
+    from orchestrator.engine.context import StopSignal
+
+    return Outside(
+        environment=settings.environment() if environment is None else environment,
         clock=SystemClock(),
         rng=SystemRng(),
         observer=observer or Silent(),
+        stop=stop or StopSignal(),
     )
-    chosen = select(job_file, jobs, from_=from_, to=to, now_s=outside.clock.now())
-    async with planning(chosen, outside) as house:
-        from orchestrator.engine.plan import plan as plan_all
 
-        return await plan_all(house.contexts, house.room)
+
+async def planned(house: House, *, to_be_drawn: bool = False) -> tuple[JobPlan, ...]:
+    """The engine's plan. One that is ``to_be_drawn`` may take a request more per job."""
+    from orchestrator.engine.plan import plan as plan_all
+
+    return await plan_all(house.contexts, house.room, to_be_drawn=to_be_drawn)
 
 
 @asynccontextmanager
@@ -233,7 +338,7 @@ async def verification(
     """
     from orchestrator.app.reading import manifest_to_read
     from orchestrator.app.wiring import furnished
-    from orchestrator.engine.audit import verify
+    from orchestrator.engine.audit import verify as verify_all
     from orchestrator.manifest.lock import ManifestLock
     from orchestrator.manifest.store import open_writer
 
@@ -252,7 +357,7 @@ async def verification(
         house = await cleanup.enter_async_context(
             furnished(job_file, cast("ManifestWriter", reader), outside, offline=not recount)
         )
-        return await verify(
+        return await verify_all(
             house.contexts,
             reader,
             share=share,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import tzinfo
+from datetime import date, tzinfo
 from fnmatch import fnmatchcase
 
 from orchestrator.core.complaint import nearest
@@ -20,12 +20,13 @@ __all__ = ["asked_window", "is_meant", "no_such_job", "select", "zone_of"]
 
 
 def select(
-    job_file: JobFile, names: Sequence[str] = (), *, from_: str = "", to: str = "", now_s: float
+    job_file: JobFile, names: Sequence[str] = (), *, from_: str | date = "", to: str | date = "", now_s: float
 ) -> JobFile:
     """``job_file`` with the asked jobs only, their windows narrowed to ``[from_, to)``.
 
     ``names`` may hold ``*`` and ``?``; without any, every enabled job is meant, and one that is not enabled
-    only when it is named in full. Times are written as in a job file; naive ones are in each job's timezone.
+    only when it is named in full. Times are as in a job file, text or date or date-time; naive ones are in
+    each job's timezone.
     Raises UsageError for a name that fits no job and for times that do not lie in a selected job's window.
     """
     jobs = [job for job in job_file.jobs if is_meant(job, names)]
@@ -90,7 +91,9 @@ def zone_of(name: str) -> tzinfo:
     return found
 
 
-def asked_window(job: Job | None, from_: str, to: str, now_s: float, *, zone: tzinfo | None = None) -> Window:
+def asked_window(
+    job: Job | None, from_: str | date, to: str | date, now_s: float, *, zone: tzinfo | None = None
+) -> Window:
     """``[from_, to)`` as it was asked for, wherever it lies; what is left out is the job's own end. Raises
     UsageError."""
     place = zone or zone_of(job.timezone if job else "UTC")
@@ -104,7 +107,7 @@ def asked_window(job: Job | None, from_: str, to: str, now_s: float, *, zone: tz
     return Window(start_s, end_s)
 
 
-def _narrowed(job: Job, from_: str, to: str, now_s: float) -> Job:
+def _narrowed(job: Job, from_: str | date, to: str | date, now_s: float) -> Job:
     if job.window is None:
         raise UsageError(f"job {job.name} has nothing due yet", hint="leave --from and --to out")
     asked = asked_window(job, from_, to, now_s)

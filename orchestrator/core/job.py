@@ -209,5 +209,7 @@ class JobFile:
     """Tables whose jobs are not known yet."""
     others: tuple[Job, ...] = ()
     """Jobs of the same file that a call leaves out."""
+    manifest_named: bool = False
+    """Whether ``manifest`` was named besides the file, so that a command has to name it too."""
     redactions: tuple[str, ...] = field(default=(), repr=False)
     """Values that came from ``${NAME}``: hidden in every output."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from typing import Any
 
 from orchestrator.core.complaint import Complaint, KeyPath, Objection, Wrong
@@ -69,9 +69,9 @@ def complaint_error(complaints: Iterable[Complaint]) -> JobFileError:
     return JobFileError("\n".join([f"the job file cannot be used: {count}", *texts]), texts)
 
 
-def parse_moment(text: str, zone: tzinfo, now_s: float) -> int:
-    """UTC seconds of a moment as written on the command line: the same grammar as `from` and `to` in a job
-    file.
+def parse_moment(text: str | date, zone: tzinfo, now_s: float) -> int:
+    """UTC seconds of a moment given with a call, as text, date or date-time: the same grammar as `from` and
+    `to` in a job file.
 
     Raises UsageError.
     """
@@ -142,6 +142,7 @@ def examine(
         scheduler=data_plane.values.get("scheduler", ""),
         jobs=tuple(read.job for read in jobs if read.job),
         fleets=tuple(read.fleet for read in jobs if read.fleet),
+        manifest_named=manifest is not None,
         redactions=tuple(sorted(replaced.redactions)),
     ), ()
 

@@ -32,9 +32,10 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A part of the asked window that is not proven stored. ``logstream`` is ``*`` when all streams are
-    meant; ``mend`` is the command line that mends it, ``advice`` what a person does besides; ``accepted`` is
-    the reason somebody gave for leaving it, ``slice`` the slice that failed there, if one did, and ``path``
-    where its file belongs."""
+    meant; ``reason`` is a word of ``Reason``, ``mendable`` whether another run can mend it; ``mend`` is the
+    command line that mends it, ``advice`` what a person does besides; ``accepted`` is the reason somebody
+    gave for leaving it, ``slice`` the slice that failed there, if one did, and ``path`` where its file
+    belongs."""
 
     job: str
     window: Window
@@ -98,9 +99,12 @@ def settled_to(window: Window, gaps: Iterable[Gap]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job of one run, complete when every gap that is left was accepted. ``lines``, ``bytes_stored``,
-    ``files`` and ``slices`` are what the manifest holds for the asked window when the run ends;
-    ``bytes_fetched`` and ``remote_tasks_created`` are what this run did."""
+    """One job of one run, complete when every gap that is left was accepted; ``exit`` is an ``ExitCode``.
+    ``window`` is what was asked for, None when nothing is due. ``lines``, ``bytes_stored``, ``files`` and
+    ``slices`` (number by state) are what the manifest holds for the asked window when the run ends;
+    ``bytes_fetched`` and ``remote_tasks_created`` are what this run did. ``gaps`` come oldest first, accepted
+    ones too; ``not_due`` is what lies in the lag or in the future; ``error`` is what stopped the job, if
+    anything did."""
 
     job: str
     exit: int
@@ -123,9 +127,10 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. ``requests`` counts every signed request by family, and file GETs as ``file``.
-    ``settled_to`` is the UTC second up to which every job is stored from the start of its window on without a
-    gap that nobody accepted; None when no job is."""
+    """A whole run. ``exit`` is an ``ExitCode``, the one that speaks for all jobs; ``complete`` when every job
+    is. ``requests`` counts every signed request by family, and file GETs as ``file``; ``error`` is what
+    speaks for the exit, None when only gaps do. ``settled_to`` is the UTC second up to which every job is
+    stored from the start of its window on without a gap that nobody accepted; None when no job is."""
 
     exit: int
     complete: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
@@ -35,23 +36,39 @@ class JobContext:
 @dataclass(slots=True)
 class StopSignal:
     """How the outside asks a run to drain: ``set`` once, with the reason for people ("SIGINT",
-    "--max-duration")."""
+    "--max-duration"). May be set before the run begins, from any thread, and from a signal handler; stays
+    set, also for the next run that is given it."""
 
     reason: str = ""
     interrupted: bool = True
     """True for signals (exit 130), False for drains that the caller planned (exit 3)."""
-    _event: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_set: bool = False
+    _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
 
     def set(self, reason: str, *, interrupted: bool = True) -> None:
-        if not self._event.is_set():
-            self.reason, self.interrupted = reason, interrupted
-            self._event.set()
+        """Ask for the drain and return at once; only the first call counts. ``interrupted`` makes the exit of
+        an unfinished run 130, otherwise it is 3."""
+        if self._is_set:
+            return
+        self.reason, self.interrupted = reason, interrupted
+        self._is_set = True
+        for loop, event in tuple(self._waiting):
+            with suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(event.set)
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        """Whether a drain was asked for."""
+        return self._is_set
 
     async def wait(self) -> None:
-        await self._event.wait()
+        """Returns once a drain was asked for."""
+        mine = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.append(mine)
+        try:
+            if not self._is_set:  # looked at after joining: whoever sets it from now on wakes this one too
+                await mine[1].wait()
+        finally:
+            self._waiting.remove(mine)
 
 
 @dataclass(frozen=True, slots=True)

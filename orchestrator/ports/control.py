@@ -46,13 +46,18 @@ class Gate(Protocol):
 
 
 class Observer(Protocol):
-    """Told after the commit, never before. Must not raise and must not block."""
+    """Told after the commit, never before, on the event loop's own thread. Must not block, and must not
+    raise: what it raises ends the run there and then, as a kill would, and is raised to the caller. A
+    subclass needs only the one of the two that it wants."""
 
-    def changed(self, before: Slice | None, after: Slice, event: Event | None) -> None: ...
+    def changed(self, before: Slice | None, after: Slice, event: Event | None) -> None:
+        """A slice is on disk as ``after``. ``before`` is None when it is new; ``event`` is what led there,
+        None for what was planned. The same slice may come several times in one commit."""
+        return
 
     def noted(self, name: str, **detail: str | float | None) -> None:
         """Anything else worth a log line: ``name`` is a stable event name such as ``watch.unknown_state``."""
-        ...
+        return
 
 
 class Boundary(Protocol):
