@@ -29,10 +29,27 @@ from orchestrator.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
+    from orchestrator.manifest.lock import ManifestLock
 
-__all__ = ["JOB", "UNSETTLED_S", "Opened", "Pull", "Wish", "let_go", "prepared", "pulling"]
+__all__ = [
+    "JOB",
+    "LET_GO",
+    "NOTE",
+    "UNSETTLED_S",
+    "Opened",
+    "Pull",
+    "Wish",
+    "let_go",
+    "prepared",
+    "pulling",
+    "remove",
+]
 
 JOB = "pull"
+NOTE = "pull.json"
+"""What a line that can be taken up has in its folder; its date is that of the last such line."""
+LET_GO = "let_go.json"
+"""The same, of a line that is over but could not delete all it had at the service."""
 UNSETTLED_S = 300
 """What is younger than the settling margin of a job (``lag``, 5 minutes unless a job says otherwise) may
 still get late records."""
@@ -147,15 +164,17 @@ async def pulling(pull: Pull, outside: Outside, *, wait_s: float = 0.0) -> Async
     from orchestrator.manifest.lock import ManifestLock
     from orchestrator.manifest.store import open_writer
 
-    _make_private(pull.folder)
     now = outside.clock.now
     manifest_path = pull.job_file.manifest
-    async with ManifestLock(manifest_path, now=now).holding(wait_s) as lock:
+    async with _held(pull.folder, ManifestLock(manifest_path, now=now), wait_s) as lock:
         stored = _stored(pull.folder)
         taken = _taken_up(pull, stored, now())
         if not taken.resumed:
-            _remove(pull.folder / "archive")
+            remove(pull.folder / "archive")
             _note(taken)
+        else:
+            with suppress(OSError):
+                os.utime(pull.folder / NOTE)
         async with (
             open_writer(manifest_path, now=now, new_id=lambda: outside.rng.token_hex(8)) as manifest,
             furnished(taken.job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
@@ -165,7 +184,23 @@ async def pulling(pull: Pull, outside: Outside, *, wait_s: float = 0.0) -> Async
             opened = Opened(taken, house)
             yield opened
         if opened.gone:  # still locked: nobody else has begun in there
-            _remove(pull.folder)
+            remove(pull.folder)
+
+
+@asynccontextmanager
+async def _held(folder: Path, lock: ManifestLock, wait_s: float) -> AsyncIterator[ManifestLock]:
+    """The lock in a folder that is there, also when who held it before took the folder away with it."""
+    while not lock.held:
+        _make_private(folder)
+        try:
+            await lock.acquire(wait_s)
+        except StorageError:
+            if _is_folder(folder):
+                raise
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 async def let_go(opened: Opened, *, unfinished: bool) -> None:
@@ -181,9 +216,9 @@ async def let_go(opened: Opened, *, unfinished: bool) -> None:
         await manifest.forget(JOB, None, house.room.clock.now())
         mine = [Surplus(context, task, "let go") for task in await manifest.surplus(JOB) if task.uuid]
         await delete_surplus(mine, house.room)
-    _remove(pull.folder / "archive")
+    remove(pull.folder / "archive")
     with suppress(OSError):
-        (pull.folder / "pull.json").unlink(missing_ok=True)
+        (pull.folder / NOTE).replace(pull.folder / LET_GO)
     opened.gone = not await manifest.surplus(JOB)
 
 
@@ -291,7 +326,7 @@ class _Stored:
 def _stored(folder: Path) -> _Stored | None:
     """None when there is nothing to take up; what cannot be read counts as nothing."""
     try:
-        found = json.loads((folder / "pull.json").read_bytes())
+        found = json.loads((folder / NOTE).read_bytes())
         if found["version"] != _VERSION or not (folder / "pull.db").exists():
             return None
         return _Stored(Window(int(found["from_s"]), int(found["to_s"])), float(found["begun_at"]))
@@ -325,11 +360,14 @@ def _note(pull: Pull) -> None:
             "from_s": pull.window.start_s,
             "to_s": pull.window.end_s,
             "begun_at": pull.begun_at,
+            "service": identity.service,
+            "credentials": pull.job.service.credentials,
+            "project": identity.project,
             "logstore": f"{identity.project}/{identity.logstore}",
             "query": identity.query,
         }
     )
-    place = pull.folder / "pull.json"
+    place = pull.folder / NOTE
     part = place.with_suffix(".part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -352,7 +390,11 @@ def _make_private(folder: Path) -> None:
         ) from error
 
 
-def _remove(place: Path) -> None:
+def _is_folder(place: Path) -> bool:
+    return place.is_dir()
+
+
+def remove(place: Path) -> None:
     """A folder and all in it; absent is fine. Raises StorageError when rows would stay behind unsaid."""
     try:
         shutil.rmtree(place)

@@ -166,7 +166,9 @@ def pull(
     Whatever stops it, the same line goes on, and nothing is fetched twice: what was fetched stays in
     $XDG_STATE_HOME/orchestrator/pulls (~/.local/state/orchestrator/pulls) until all rows are delivered; they
     begin again with the first. A line relative to now goes on with the window of the one that was stopped, as
-    long as that is younger than the window is long.
+    long as that is younger than the window is long. What no line took up for 14 days is removed by the next
+    pull that makes remote tasks, after those it still had at the service; where these cannot be deleted it
+    stays, and stderr says so.
 
     The first Ctrl-C drains and exits 130, a second one stops at once. A reader that leaves (`| head`) ends it
     with exit 0, and the state stays.

@@ -20,6 +20,7 @@ from orchestrator.app.library import drained_when_cancelled
 from orchestrator.app.pull import JOB, Opened, Pull, Wish, let_go, prepared, pulling
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
+from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values
 from orchestrator.cli.document import iso_or_null
 from orchestrator.cli.draining import signals_obeyed
@@ -145,7 +146,10 @@ async def _pulled(stage: Stage, ready: Pull, how: How, sink: Rows) -> _Ended:
             try:
                 async with pulling(ready, outside, wait_s=stage.asked.wait_s) as opened:
                     waiting_for_lock.clear()
-                    return await _exported(stage, opened, how, sink, outside)
+                    ended = await _exported(stage, opened, how, sink, outside)
+                    if not (stop.is_set() and stop.interrupted):
+                        await sweep(opened, answers=ended.report.error is None)
+                    return ended
             except asyncio.CancelledError:
                 if stop.is_set():
                     raise Interrupted(f"{stop.reason} before the pull began") from None

@@ -303,3 +303,32 @@ def test_a_part_that_cannot_be_had_ends_the_rows(desk: Program) -> None:
     assert 3_900 < found.total() == allowed.document["rows"] < 4_100
     assert allowed.document["complete"] is False
     assert ended.document["from"] < gap["to"] < allowed.document["unsettled_from"]
+
+
+def test_what_nobody_took_up_goes_with_a_later_pull(desk: Program, served: tuple[Program, Rows]) -> None:
+    """A killed pull of two weeks ago: the next one delivers its own rows, deletes what the old one had at the
+    service, removes its state and says so in one line. A state whose pull is at work stays, however old."""
+    desk.emulated.behave(run_base_s=3600.0)
+    killed = pull(desk, *WINDOW, "--slice-lines", "6000")
+    until(lambda: len([uuid for _, uuid in slices(desk) if uuid]) == 3)
+    killed.kill()
+    killed.communicate()
+    (old,) = (desk.folder / "state" / "orchestrator" / "pulls").iterdir()
+    orphans = {uuid for _, uuid in slices(desk)}
+    working = pull(desk, "--from", DAY[0], "--to", "2026-01-14T01:00:00Z")
+    until(lambda: desk.emulated.stats()["tasks_made"] == desk.made_before + 4 or working.poll() is not None)
+    desk.emulated.behave(run_base_s=0.1)
+    for place in (desk.folder / "state").rglob("*"):
+        os.utime(place, (time.time() - 15 * 86_400,) * 2)
+    ended = desk.end(pull(desk, "--from", DAY[0], "--to", "2026-01-14T02:00:00Z", "--no-progress"))
+    assert ended.exit == 0, ended.err
+    assert len(ended.out.splitlines()) == ROWS // 12
+    (said,) = [line for line in ended.err.splitlines() if "pull.swe" in line]
+    assert "states=1" in said
+    assert "remote_tasks_deleted=3" in said
+    assert not old.exists()
+    assert orphans <= {*desk.emulated.stats()["deletes_asked"]}
+    assert working.poll() is None
+    (other,) = (desk.folder / "state" / "orchestrator" / "pulls").iterdir()
+    assert (other / "pull.json").exists()
+    working.kill()
