@@ -3,7 +3,7 @@ again?"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from orchestrator.core import events as ev
@@ -14,7 +14,7 @@ from orchestrator.core.reasons import Reason, short_by
 from orchestrator.core.rules import Rules, task_of
 from orchestrator.core.window import Window
 
-__all__ = ["cut", "divided", "gathered", "relieved", "split"]
+__all__ = ["cut", "divided", "gathered", "let_go", "outdated", "relieved", "split"]
 
 S = SliceState
 
@@ -99,6 +99,7 @@ def _by_stream(
             _child(slice_, slice_.window, rules, logstream=stream),
             expected_lines=lines,
             counted_at=slice_.recounted_at,
+            padded=slice_.padded,
         )
         children.append(_with_file_of(child, fresh))
     orders = (*discard(slice_), ev.DeleteRemote(task_of(slice_)))
@@ -114,7 +115,9 @@ def _from_both_ends(slice_: Slice, edge_ms: int, earlier: tuple[Slice, ...], rul
     task = task_of(slice_)
     children: list[Slice] = []
     for part in (Part.EARLY, Part.LATE):
-        child = replace(_child(slice_, slice_.window, rules, part=part), edge_ms=edge_ms)
+        child = replace(
+            _child(slice_, slice_.window, rules, part=part), edge_ms=edge_ms, padded=slice_.padded
+        )
         if (part is Part.EARLY) == (task.order is Order.ASC):
             child = replace(
                 child,
@@ -148,38 +151,49 @@ def _to_parts(
     """The whole stays superseded until its parts are gathered. What an earlier division by another way left
     counts no more; its files stand until then, so that no stored row is missing for a moment."""
     after = replace(_handed_on(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
-    reborn = {child.id: child for child in children}
-    mine = [old for old in earlier if not slice_.whole or old.parent == slice_.id]
-    outdated = [old for old in mine if old.id not in reborn and old.id not in stored and old.state in _ENDED]
-    gone = (
-        old.task for old in (*outdated, *(old for old in mine if old.id in reborn)) if old.task is not None
-    )
+    reborn = {child.id for child in children}
     kept = {child.task.uuid for child in children if child.task is not None}
-    let_go = tuple(ev.DeleteRemote(task) for task in gone if task.uuid and task.uuid not in kept)
+    mine = [old for old in earlier if not slice_.whole or old.parent == slice_.id]
+    anew = [old for old in mine if old.id in reborn]
+    parts = outdated([old for old in mine if old.id not in reborn and old.id not in stored])
     return ev.Step(
         after,
-        (*orders, *let_go),
+        (*orders, *let_go([*anew, *parts], kept)),
         children=tuple(children),
-        outdated=tuple(_outdated(old) for old in outdated),
-        uncovered=slice_.window if outdated else _in_question(slice_),
-        also_uncovered=tuple(sorted({old.logstream for old in outdated if not old.part})),
+        outdated=parts,
+        uncovered=slice_.window if parts else _in_question(slice_),
+        also_uncovered=tuple(sorted({part.logstream for part in parts if not part.part})),
     )
 
 
-def _outdated(part: Slice) -> Slice:
-    return replace(_handed_on(part), state=S.SUPERSEDED, evidence=Evidence.NONE)
+def outdated(parts: Iterable[Slice]) -> tuple[Slice, ...]:
+    """Those of them that came to an end, as parts that nothing rests on any more: their files go last."""
+    return tuple(
+        replace(_handed_on(part), state=S.SUPERSEDED, evidence=Evidence.NONE)
+        for part in parts
+        if part.state in _ENDED
+    )
+
+
+def let_go(parts: Iterable[Slice], kept: Collection[str] = ()) -> tuple[ev.Instruction, ...]:
+    """Orders to delete the remote tasks of slices that have no use for them any more, but those ``kept``."""
+    tasks = (part.task for part in parts if part.task is not None)
+    return tuple(ev.DeleteRemote(task) for task in tasks if task.uuid and task.uuid not in kept)
 
 
 def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.Step:
     """All parts are stored: together they are the second, or fall short of it. A second that nobody counted
-    was asked for from both ends, which meet: it is whole if a start is known to be counted in."""
+    was asked for from both ends, which meet: it is whole if its start is sure to be counted in. If that is
+    what may be wrong, the next time begins a second earlier."""
+    start_sure = rules.start_inclusive or slice_.padded
     evidence = Evidence.COUNT
     if slice_.recount is None:
-        if not rules.start_inclusive:
-            return fail(slice_, Reason.EDGES_UNPROVEN)
+        if not start_sure:
+            return fail(replace(slice_, padded=True), Reason.EDGES_UNPROVEN)
         evidence = Evidence.ROWS_ONLY
     elif event.rows < slice_.recount:
-        return fail(slice_, short_by(slice_.recount - event.rows))
+        short = replace(slice_, padded=not rules.start_inclusive)
+        return fail(short, short_by(slice_.recount - event.rows))
     after = replace(slice_, evidence=evidence)
     return ev.Step(after, (ev.Relieve(slice_.job, slice_.id),), covered=slice_.window)
 

@@ -192,10 +192,12 @@ class Relieved:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The file stands, complete and synced, under its final name."""
+    """The file stands, complete and synced, under its final name. ``parts`` are the slices that an earlier
+    division of its one second left."""
 
     slice_id: str
     number: int
+    parts: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

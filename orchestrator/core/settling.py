@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.core import events as ev
+from orchestrator.core.dividing import let_go, outdated
 from orchestrator.core.letting_go import discard, fail
 from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice, SliceState
 from orchestrator.core.reasons import Reason, short_by
@@ -116,7 +117,14 @@ def published(slice_: Slice, event: ev.Published, now: float, rules: Rules) -> e
     if slice_.reason:
         # The fullest file of a slice that stayed short: stored and accounted for, but its window is a gap.
         return ev.Step(replace(stands, state=S.FAILED))
-    return _proven(replace(stands, state=S.DONE))
+    step = _proven(replace(stands, state=S.DONE))
+    if sum(part.published_rows for part in event.parts) > receipt.stored_rows:
+        return step  # the service has lost some of it since
+    parts = outdated(event.parts)
+    if not parts:
+        return step
+    orders = (*step.instructions, *let_go(parts), ev.Relieve(slice_.job, slice_.id))
+    return replace(step, instructions=orders, outdated=parts)
 
 
 def publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: Rules) -> ev.Step:

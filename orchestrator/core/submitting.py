@@ -90,7 +90,9 @@ def _asked(slice_: Slice, rules: Rules) -> Window:
     spares the count that would otherwise have to show that the first rows are there."""
     start_s, end_s = slice_.window.start_s, slice_.window.end_s
     if slice_.part:
-        return slice_.window  # neighbours would come first and push the part's own rows out
+        # Neighbours come first and push the part's own rows out: none but where its first rows are unsure.
+        early = slice_.padded and slice_.part is Part.EARLY
+        return Window(max(0, start_s - 1), end_s) if early else slice_.window
     if slice_.padded or rules.padded or slice_.expected_lines is None:
         return Window(max(0, start_s - 1), min(LATEST_S, end_s + 1))
     a_second = 1 + slice_.expected_lines // slice_.window.length_s

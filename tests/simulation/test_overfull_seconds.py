@@ -118,17 +118,33 @@ def test_parts_that_do_not_add_up_are_no_second(tmp_path: Path) -> None:
     assert rig.complaints(healed) == []
 
 
-def test_a_second_divided_another_way_ends_with_each_row_once(tmp_path: Path) -> None:
-    """Two ends that fell short of the count give way to log streams as soon as these can be listed: their
-    files and their remote tasks go, and no row stands twice."""
-    rig = dense(tmp_path, 80, ("a", "b", "c"), behaviour=Behaviour(window_start="exclusive"))
+@pytest.mark.parametrize("order", list(Order))
+def test_an_exclusive_start_costs_the_early_end_one_more_run(order: Order, tmp_path: Path) -> None:
+    """The first row of the second is missing from both ends; the next run asks from a second earlier."""
+    rig = dense(tmp_path, 80, ("only",), behaviour=Behaviour(window_start="exclusive"))
+    rig.changed = {"order": order}
+    report = rig.run()
+    assert (report.exit, reasons(report)) == (3, {"short by 1"})
+    assert rig.complaints(rig.run()) == []
+    assert rig.run().jobs[0].remote_tasks_created == 0
+
+
+@pytest.mark.parametrize(
+    ("max_lines", "names"), [(28, ["a", "b", "c", "d"]), (MAX_LINES, [])], ids=["by stream", "not at all"]
+)
+def test_a_second_divided_another_way_ends_with_each_row_once(
+    max_lines: int, names: list[str], tmp_path: Path
+) -> None:
+    """Two ends that fell short of the count give way to log streams, or to one file of the whole second, as
+    soon as these can be had: their files and their remote tasks go, and no row stands twice."""
+    rig = dense(tmp_path, 80, ("a", "b", "c", "d"), behaviour=Behaviour(window_start="exclusive"))
     rig.disturb = only_first("meta", list_logstreams=failing(Refused("not allowed")))
     report = rig.run()
     assert (report.exit, reasons(report)) == (3, {"short by 1"})
     assert names_of(rig) == ["early", "late"]
-    rig.disturb = None
+    rig.disturb, rig.changed = None, {"max_lines": max_lines}
     assert rig.complaints(rig.run()) == []
-    assert [name[0] for name in names_of(rig)] == ["a", "b", "c"]
+    assert [name[0] for name in names_of(rig)] == names
     assert rig.run().jobs[0].remote_tasks_created == 0
 
 

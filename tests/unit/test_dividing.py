@@ -66,6 +66,13 @@ def test_the_two_ends_of_a_second_are_asked_for_in_opposite_order() -> None:
     assert (late_intent.order, late_intent.window) == (Order.DESC, Window(1000, 1001))
     short = go(replace(step.slice, state=S.SUPERSEDED), ev.Gathered(ID, step.slice, 149))
     assert (short.slice.state, short.slice.reason, short.covered) == (S.FAILED, "short by 1", None)
+    assert short.slice.padded
+    sure = go(step.slice, ev.Gathered(ID, step.slice, 149), replace(RULES, start_inclusive=True))
+    assert not sure.slice.padded
+    wider = replace(early, state=S.PLANNED, padded=True)
+    early_intent = transition(wider, ev.Admitted(early.id, 3, "n"), NOW, Rules(JOB)).slice.task
+    assert early_intent is not None
+    assert (early_intent.order, early_intent.window) == (Order.ASC, Window(999, 1001))
     together = go(step.slice, ev.Gathered(ID, step.slice, 150))
     assert (together.slice.evidence, together.covered) == (Evidence.COUNT, Window(1000, 1001))
 
@@ -143,5 +150,23 @@ def test_a_second_nobody_counted_is_whole_when_its_ends_meet_and_starts_are_coun
     assert [child.part for child in step.children] == [Part.EARLY, Part.LATE]
     unsure = go(step.slice, ev.Gathered(ID, step.slice, 150))
     assert (unsure.slice.state, unsure.slice.reason) == (S.FAILED, Reason.EDGES_UNPROVEN)
+    padded = go(replace(step.slice, padded=unsure.slice.padded), ev.Gathered(ID, step.slice, 150))
+    assert (padded.slice.evidence, padded.covered) == (Evidence.ROWS_ONLY, SECOND)
     sure = go(step.slice, ev.Gathered(ID, step.slice, 150), replace(RULES, start_inclusive=True))
     assert (sure.slice.evidence, sure.covered) == (Evidence.ROWS_ONLY, SECOND)
+
+
+def test_a_second_that_became_one_file_after_all_outdates_its_parts() -> None:
+    """Their files and remote tasks go once the one file stands; unless they hold rows that it does not."""
+    part = slice_(
+        S.DONE, id="early", window=SECOND, part=Part.EARLY, published_rows=10, task=task(uuid="old")
+    )
+    whole = slice_(S.SETTLING, window=SECOND, receipt=receipt(12), path="/archive/a.jsonl")
+    stands = go(whole, ev.Published(ID, 1, (part,)))
+    assert (stands.slice.state, stands.covered, deleted(stands)) == (S.DONE, SECOND, ["old"])
+    assert kinds(stands) == ["DeleteRemote", "Relieve"]
+    assert [(old.id, old.state) for old in stands.outdated] == [("early", S.SUPERSEDED)]
+    gone = go(whole, ev.Published(ID, 1, stands.outdated))
+    assert (gone.outdated, kinds(gone)) == ((), [])
+    fuller = go(whole, ev.Published(ID, 1, (replace(part, published_rows=13),)))
+    assert (fuller.slice.state, fuller.outdated) == (S.DONE, ())

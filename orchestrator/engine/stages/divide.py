@@ -10,6 +10,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.retry import backoff_s
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.lineage import descendants
 from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
 from orchestrator.ports.service import CountUnavailable
 from orchestrator.ports.store import ManifestReader
@@ -73,14 +74,13 @@ async def gather(whole_id: str, manifest: ManifestReader) -> ev.Gathered | None:
 
 async def relieve(order: ev.Relieve, context: JobContext, room: Room) -> AsyncIterator[ev.Relieved]:
     """Carry out one Relieve: from the slice upwards, until one is met whose window is not all stored. What an
-    earlier division by another way left goes as well."""
+    earlier division left that nothing rests on any more goes as well."""
     slice_ = await room.manifest.slice(order.slice_id)
-    while slice_ is not None and await _stands_elsewhere(slice_, room.manifest):
-        outdated = [
-            part for part in await room.manifest.parts(slice_.id) if await _outdated(part, room.manifest)
-        ]
+    while slice_ is not None and (slice_.state in STORED or await _stands_elsewhere(slice_, room.manifest)):
+        parts = await descendants(slice_.id, room.manifest) if slice_.window.length_s == 1 else ()
+        outdated = [part for part in parts if await _outdated(part, room.manifest)]
         for held in (*outdated, slice_):
-            if held.published_path:
+            if held.published_path and held.state in DIVIDED:
                 try:
                     kept = not await context.destination.retire(held.published_path, held.published_sha256)
                 except OrchestratorError as error:

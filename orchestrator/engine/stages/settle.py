@@ -10,6 +10,7 @@ from orchestrator.core.model import Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
+from orchestrator.engine.lineage import descendants
 from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
 from orchestrator.ports.files import Publication, PublishOutcome
 from orchestrator.ports.service import CountUnavailable, Histogram
@@ -45,12 +46,14 @@ async def publish(orders: Sequence[ev.Publish], context: JobContext, room: Room)
     except OrchestratorError as error:
         return [ev.PublishFailed(key, number, fault_of(error)) for key, number in numbers.items()]
     room.boundary.reached("settle.after")
-    return [_answer(key, number, outcomes.get(key)) for key, number in numbers.items()]
+    seconds = {order.slice.id for order in orders if order.slice.window.length_s == 1}
+    parts = {key: await descendants(key, room.manifest) for key in seconds}
+    return [_answer(key, number, outcomes.get(key), parts.get(key, ())) for key, number in numbers.items()]
 
 
-def _answer(slice_id: str, number: int, outcome: PublishOutcome | None) -> ev.Event:
+def _answer(slice_id: str, number: int, outcome: PublishOutcome | None, parts: tuple[Slice, ...]) -> ev.Event:
     if outcome is None or (outcome.error is None and not outcome.lost):
-        return ev.Published(slice_id, number)
+        return ev.Published(slice_id, number, parts)
     if outcome.error is not None:
         return ev.PublishFailed(slice_id, number, fault_of(outcome.error))
     return ev.StagedLost(slice_id, number)
