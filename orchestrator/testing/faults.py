@@ -76,10 +76,10 @@ _WHIMS_OF_THE_SERVICE: Mapping[str, Fault] = {
     "bom and crlf": _whim("bom and crlf", "crlf=True"),
     "no final newline": _whim("no final newline", "final_newline=False"),
     "pull names": _whim("pull names", "field_names=pull"),
-    "seconds": _whim("seconds", "record_time=s"),
+    "seconds": _whim("seconds", "record_time=s", tags="order"),
     "iso times": _whim("iso times", "record_time=iso"),
     "ties stirred": _whim("ties stirred", "file with ties", export={"ties": True}),
-    "rows stirred": _whim("rows stirred", "row_order=stirred"),
+    "rows stirred": _whim("rows stirred", "row_order=stirred", tags="order"),
     "ranges ignored": _whim("ranges ignored", "range not honoured"),
     "etag changes": _whim("etag changes", "range not honoured"),
     "no etag": _whim("no etag", "taken up without ETag"),
@@ -179,7 +179,7 @@ _FORMS_OF_THE_JOB: Mapping[str, Fault] = {
     "gzip stored": _form("file with rows", compression=Compression.GZIP, output=Output.JSONL),
     "zstd stored": _form("file with rows", compression=Compression.ZSTD, output=Output.JSONL),
     "aligned to hours": _form("file with rows", align=Align.HOUR),
-    "overfull seconds": _form("Divided", shape="overfull seconds", tags="counts"),
+    "overfull seconds": _form("Divided", shape="overfull seconds", tags="counts order"),
     "silent hours": _form(
         "empty file", "became empty", shape="silent hours", window_s=6 * 3600, align=Align.HOUR
     ),

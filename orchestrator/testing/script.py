@@ -79,6 +79,9 @@ def endings_from(text: str) -> tuple[Ending, ...]:
     return tuple(found)
 
 
+_FELT_LATER = frozenset({EndingKind.COMMIT_FAILS, EndingKind.NO_ROOM})
+
+
 class Script(FaultPlan):
     """The Boundary port of one life.
 
@@ -104,8 +107,9 @@ class Script(FaultPlan):
         self._dying = dying
         self._waited: dict[Moment, int] = {}
         self._jumps = list(jumps)
-        self.fired = False
-        """Whether the ending has come."""
+        self._fired = False
+        self.came = False
+        """Whether the ending was felt: room that is gone is, once somebody needs it."""
         self.jumped: list[float] = []
         self._limits: tuple[int, int] | None = None
 
@@ -116,10 +120,12 @@ class Script(FaultPlan):
             if self._clock is not None:
                 self._clock.jump(jump.by_s)
                 self.jumped.append(jump.by_s)
-        if self._ending is not None and not self.fired and self._has_come(self._ending.moment):
-            self.fired = True
+        if self._ending is not None and not self._fired and self._has_come(self._ending.moment):
+            self._fired = True
+            self.came = self._ending.kind not in _FELT_LATER
             self._end(self._ending.kind, name)
-        if self.fired and name == "manifest.commit.before" and self._is(EndingKind.COMMIT_FAILS):
+        if self._fired and name == "manifest.commit.before" and self._is(EndingKind.COMMIT_FAILS):
+            self.came = True
             raise DiskFull("no room left for the manifest")
 
     def kill(self) -> None:
@@ -129,7 +135,10 @@ class Script(FaultPlan):
 
     def free_bytes(self, path: str) -> int:
         """Room on the disk: plenty, until there is none."""
-        return 0 if self.fired and self._is(EndingKind.NO_ROOM) else 1 << 40
+        if not (self._fired and self._is(EndingKind.NO_ROOM)):
+            return 1 << 40
+        self.came = True
+        return 0
 
     def close(self) -> None:
         """There is room again."""

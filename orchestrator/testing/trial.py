@@ -264,7 +264,7 @@ class Trial:
             for script in scripts:
                 script.close()
         self._count(scripts[0], crash)
-        came = ending if scripts[0].fired else None
+        came = ending if scripts[0].came else None
         return Life(self.first.report, crash, came, time.elapsed_s)
 
     def _count(self, script: Script, crash: SimulatedCrash | None) -> None:
