@@ -29,8 +29,8 @@ _TELLING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The files of one window, all of it proven stored. More than one only where a single second had to be
-    divided: their rows lie between each other's."""
+    """The files of one window, all of it proven stored: none where it holds no row. More than one only where
+    a single second had to be divided: their rows lie between each other's."""
 
     window: Window
     files: tuple[Source, ...]
@@ -118,8 +118,10 @@ class Unrolling:
         return None
 
     async def _stored(self, window: Window) -> AsyncIterator[Stored]:
-        """The files of a covered window, neighbours apart, those of one window together."""
+        """The files of a covered window, neighbours apart, those of one window together; what is behind the
+        last row is told as well, without a file."""
         group: list[Slice] = []
+        told_s = window.start_s
         async for slice_ in all_slices(self._manifest, self._job.name, (SliceState.DONE,), window):
             if not _has_rows(slice_):
                 continue
@@ -128,7 +130,11 @@ class Unrolling:
                 group = []
             group.append(slice_)
         if group:
-            yield self._together(group)
+            last = self._together(group)
+            told_s = last.window.end_s
+            yield last
+        if told_s < window.end_s:
+            yield Stored(Window(told_s, window.end_s), ())
 
     def _together(self, group: list[Slice]) -> Stored:
         window = Window(group[0].window.start_s, max(member.window.end_s for member in group))

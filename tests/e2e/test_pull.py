@@ -206,6 +206,17 @@ def test_a_few_rows_cost_one_query(desk: Program, served: tuple[Program, Rows]) 
     assert state(desk) == []
 
 
+def test_a_search_that_finds_nothing_is_complete(desk: Program) -> None:
+    """No row at all is an answer: exit 0, an empty file if one was asked for, and no state is kept."""
+    nothing = (*WINDOW, "--query", '"no such words anywhere"')
+    ended = desk.end(pull(desk, *nothing))
+    assert (ended.exit, ended.out) == (0, ""), ended.err
+    ended = desk.end(pull(desk, *nothing, "--output", "csv", "-o", "none.csv"))
+    assert ended.exit == 0, ended.err
+    assert (desk.folder / "none.csv").read_bytes() == b""
+    assert state(desk) == []
+
+
 def test_more_rows_than_a_query_gives_end_after_as_many(desk: Program, served: tuple[Program, Rows]) -> None:
     """Above a thousand rows remote tasks bring them; after the last one wanted the others are let go at the
     service and nothing stays here."""

@@ -168,6 +168,30 @@ def test_any_order_of_ends_gives_the_same_rows(tmp_path: Path) -> None:
     assert len(export.rows) == 48 * 5
 
 
+@pytest.mark.parametrize("full", [(), (0,), (1, 2)])
+def test_a_window_that_ends_without_rows_is_whole(tmp_path: Path, full: tuple[int, ...]) -> None:
+    """Where it is proven that nothing lies the rows are told up to there, with no row at all as well."""
+
+    async def story(export: Export) -> Written:
+        writing = export.writing()
+        for number, window in enumerate(QUARTERS):
+            if number in full:
+                await export.store(window)
+            else:
+                empty = replace(
+                    export.file(window), state=SliceState.EMPTY, receipt=None, path="", published_path=""
+                )
+                del export.rows[-5:]
+                await export.commit(empty, covered=(window,))
+        export.unrolling.over(())
+        written = await writing
+        assert (written.rows, written.until_s, written.holes) == (5 * len(full), HOUR.end_s, [])
+        return written
+
+    export = told(tmp_path, story)
+    assert export.taker.all == export.sorted
+
+
 def test_files_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     """Rows stirred inside a file come out by their milliseconds, those of equal times as they stood."""
 
