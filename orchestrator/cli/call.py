@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.app.library import verification
+from orchestrator.app.library import jobs_words, verification
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import chosen, jobs_words, read_job_file, remembered
+from orchestrator.cli.checking import chosen, read_job_file, remembered
 from orchestrator.cli.ending import Stage
 from orchestrator.cli.fleets import masked, show_fleets
 from orchestrator.cli.outfile import Outfile
@@ -38,7 +38,7 @@ def gaps(stage: Stage) -> int:
     """List what is not proven stored, from the manifest alone."""
     known = remembered(stage)
     job_file = known.job_file
-    statuses = asyncio.run(_looked_up(stage, job_file))
+    statuses = asyncio.run(_looked_up(job_file))
     code = exit_of(statuses, known.found)
     found = [gap for item in statuses for gap in item.gaps]
     if stage.document:
@@ -50,7 +50,7 @@ def gaps(stage: Stage) -> int:
         stage.out.line("no gaps: every asked window is proven stored")
     if not stage.document:
         fleets = [masked(item, stage.redaction.own_words) for item in known.found]
-        show_fleets(stage.out, fleets, jobs_words(stage, job_file))
+        show_fleets(stage.out, fleets, jobs_words(job_file))
     return code
 
 
@@ -123,7 +123,7 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
                 share=share,
                 mark=mark,
                 recount=recount,
-                jobs_path=jobs_words(stage, job_file),
+                jobs_path=jobs_words(job_file),
                 wait_s=stage.asked.wait_s,
             )
 
@@ -142,8 +142,8 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
     return int(report.exit)
 
 
-async def _looked_up(stage: Stage, job_file: JobFile) -> list[JobStatus]:
-    words = jobs_words(stage, job_file)
+async def _looked_up(job_file: JobFile) -> list[JobStatus]:
+    words = jobs_words(job_file)
     async with manifest_to_read(job_file.manifest) as reader:
         return [await job_status(job, reader, words) for job in job_file.jobs]
 

@@ -14,14 +14,13 @@ from orchestrator.cli import results, values
 from orchestrator.clock import SystemClock
 from orchestrator.core import job as core_job
 from orchestrator.core.fleets import Resolved
-from orchestrator.core.reasons import shell_word
 from orchestrator.errors import ExitCode
 from orchestrator.settings import environment
 
 if TYPE_CHECKING:
     from orchestrator.cli.ending import Stage
 
-__all__ = ["asked_for", "check", "chosen", "jobs_words", "read_job_file", "remembered"]
+__all__ = ["asked_for", "check", "chosen", "read_job_file", "remembered"]
 
 DEFAULT_JOBS = "jobs.toml"
 
@@ -67,12 +66,6 @@ def remembered(stage: Stage) -> Resolved:
             return await as_remembered(narrowed, manifest)
 
     return asyncio.run(looked_up())
-
-
-def jobs_words(stage: Stage, job_file: core_job.JobFile) -> str:
-    """What a shell is to be told of the job file: its path, and the manifest when that was named besides."""
-    words = shell_word(job_file.path)
-    return f"{words} --manifest {shell_word(job_file.manifest)}" if stage.asked.manifest else words
 
 
 def check(stage: Stage) -> int:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.app.library import jobs_words
 from orchestrator.cli import values
-from orchestrator.cli.checking import chosen, jobs_words, read_job_file
+from orchestrator.cli.checking import chosen, read_job_file
 from orchestrator.cli.document import fault_value
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.print import bytes_text, counted, print_table, window_text
@@ -32,7 +33,7 @@ def accept(stage: Stage, *, from_: str, to: str, reason: str) -> int:
     job_file = chosen(stage)
     if len(job_file.jobs) != 1:
         raise UsageError("one job at a time", hint="give --job the full name of one job")
-    words = jobs_words(stage, job_file)
+    words = jobs_words(job_file)
 
     async def accepted() -> SignedOff:
         with logged(stage) as outside:

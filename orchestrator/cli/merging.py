@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from orchestrator.app.library import jobs_words
 from orchestrator.app.merging import Archive, archive
 from orchestrator.cli import values
-from orchestrator.cli.checking import chosen, jobs_words
+from orchestrator.cli.checking import chosen
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.packedfile import PackedFile
 from orchestrator.cli.print import bytes_text, counted, window_text
@@ -48,7 +49,7 @@ def merge(stage: Stage, *, to: str, form: str, allow_gaps: bool, follow: bool, f
         raise UsageError(
             f"job {job.name} has nothing due yet", hint="`orchestrator status` says when it will"
         )
-    with archive(job_file.manifest, job, job.window, jobs_words(stage, job_file)) as found:
+    with archive(job_file.manifest, job, job.window, jobs_words(job_file)) as found:
         gaps = found.status.gaps
         code = exit_of_gaps(gaps)
         _put_gaps(stage, found)
@@ -98,7 +99,7 @@ class _Merging:
         self._asked = form
         self._follow = follow
         self._reserve_bytes = job_file.limits.disk_reserve_bytes
-        self._words = f"{jobs_words(stage, job_file)} --job {shell_word(found.job.name)}"
+        self._words = f"{jobs_words(job_file)} --job {shell_word(found.job.name)}"
         self._extent = found.extent("" if to == STDOUT else to)
         if self._extent.unbacked:
             first, *others = self._extent.unbacked

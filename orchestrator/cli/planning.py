@@ -36,13 +36,12 @@ def plan(stage: Stage) -> int:
 
     job_file = asked_for(stage)
 
-    async def planned() -> int:
-        from orchestrator.app.library import planning
-        from orchestrator.engine.plan import plan as plan_all
+    async def shown() -> int:
+        from orchestrator.app.library import planned, planning
 
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
-                plans = await plan_all(house.contexts, house.room, to_be_drawn=not stage.document)
+                plans = await planned(house, to_be_drawn=not stage.document)
                 jobs = house.job_file.jobs
                 found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
         nothing_to_do = all(not item.slices for item in plans)
@@ -56,7 +55,7 @@ def plan(stage: Stage) -> int:
             show_fleets(stage.out, found)
         return ExitCode.COMPLETE
 
-    return asyncio.run(planned())
+    return asyncio.run(shown())
 
 
 def show_plan(

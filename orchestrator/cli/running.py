@@ -15,12 +15,12 @@ from pathlib import Path
 
 import structlog
 
-from orchestrator.app.library import drained_when_cancelled, running
+from orchestrator.app.library import drained_when_cancelled, jobs_words, running
 from orchestrator.app.mending import redo_exit, to_redo
 from orchestrator.app.reading import job_status
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, values
-from orchestrator.cli.checking import asked_for, chosen, jobs_words
+from orchestrator.cli.checking import asked_for, chosen
 from orchestrator.cli.draining import signals_obeyed
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.fleets import fleet_json, masked
@@ -90,7 +90,7 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
             error=values.fault_json(fault),
         )
     if not stage.asked.json:
-        results.show_run(stage.out, report, job_file.jobs, jobs_words(stage, job_file))
+        results.show_run(stage.out, report, job_file.jobs, jobs_words(job_file))
     return int(report.exit)
 
 
@@ -144,7 +144,7 @@ async def _watched(
         loop.call_later(max_duration_s, lambda: outside.stop.set("--max-duration", interrupted=False))
     log.info("run.started", jobs=len(job_file.jobs), manifest=job_file.manifest, log_file=str(stage.log_path))
     async with progress_shown(stage, progress):
-        report = await drained_when_cancelled(house, jobs_words(stage, job_file), again)
+        report = await drained_when_cancelled(house, jobs_words(job_file), again)
     if again:
         interrupted = outside.stop.is_set() and outside.stop.interrupted
         report = replace(report, exit=redo_exit(report, interrupted=interrupted))

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.app.library import jobs_words
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.app.standing import Pace, StreamStanding, job_standing, pace
 from orchestrator.cli import values
 from orchestrator.cli.bar import Alphabet, alphabet_for, draw, legend, painted
 from orchestrator.cli.call import exit_of, settled_to_of
-from orchestrator.cli.checking import jobs_words, remembered
+from orchestrator.cli.checking import remembered
 from orchestrator.cli.ending import Stage
 from orchestrator.cli.fleets import fleet_json, masked, printable, show_fleets
 from orchestrator.cli.print import bytes_text, counted, moment_text, span_text, window_text
@@ -65,7 +66,7 @@ def status(stage: Stage) -> int:
     """Show how far each job is, from the manifest alone."""
     known = remembered(stage)
     look = Look(columns_of_stdout(), alphabet_for(sys.stdout.encoding), colour_wanted(environment()))
-    told, running = asyncio.run(_looked_up(stage, known.job_file, look.columns))
+    told, running = asyncio.run(_looked_up(known.job_file, look.columns))
     statuses = [item.status for item in told]
     code = exit_of(statuses, known.found)
     found = [masked(item, stage.redaction.own_words) for item in known.found]
@@ -75,16 +76,16 @@ def status(stage: Stage) -> int:
         stage.document.stream("fleets", (fleet_json(item, statuses) for item in found))
         stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=settled_to_of(statuses))
     else:
-        words = jobs_words(stage, known.job_file)
+        words = jobs_words(known.job_file)
         show_status(stage.out, told, running, look, words)
         show_fleets(stage.out, found, words)
     return code
 
 
-async def _looked_up(stage: Stage, job_file: JobFile, columns: int) -> tuple[list[JobTold], Running | None]:
+async def _looked_up(job_file: JobFile, columns: int) -> tuple[list[JobTold], Running | None]:
     from orchestrator.manifest.lock import owner
 
-    words = jobs_words(stage, job_file)
+    words = jobs_words(job_file)
     async with manifest_to_read(job_file.manifest) as reader:
         told: list[JobTold] = []
         for job in job_file.jobs:
