@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.core.job import Order
 from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice
 
 __all__ = ["Ruling", "Verdict", "judge"]
@@ -29,6 +30,7 @@ class Ruling(StrEnum):
     SHORT = "short"  # attempts are used up: keep the fullest file, say what is missing
     CUT = "cut"  # truncated, in order: keep the part that is whole, plan the rest
     SPLIT = "split"  # truncated, not in order: halve the window
+    CROWDED = "crowded"  # truncated by rows of the seconds beside the window: ask so that these come last
     OVERFULL = "overfull"  # one second holds more than one remote task may carry
     UNPROVEN = "unproven"  # rows cannot be dated and no count agrees
 
@@ -56,7 +58,7 @@ def judge(
     if receipt.truncated and receipt.kept != slice_.window:
         # Kept whole in spite of the limit: the rows run past the window's end, so what was cut off lies
         # outside.
-        return _truncated(slice_, receipt)
+        return _truncated(slice_, task, receipt)
     asked_again = slice_.recounted_at is not None
     count = slice_.recount if asked_again else slice_.expected_lines
     if not receipt.time_known:
@@ -89,9 +91,13 @@ def judge(
     return Verdict(Ruling.COMPLETE, Evidence.ROWS_ONLY)
 
 
-def _truncated(slice_: Slice, receipt: Receipt) -> Verdict:
+def _truncated(slice_: Slice, task: RemoteTask, receipt: Receipt) -> Verdict:
     if receipt.kept is not None and slice_.window.holds(receipt.kept):
         return Verdict(Ruling.CUT)
+    margin_first = task.window.end_s > slice_.window.end_s if task.order is Order.DESC else True
+    crowded = task.window != slice_.window and receipt.dropped_rows > receipt.stored_rows
+    if crowded and margin_first and receipt.time_known:
+        return Verdict(Ruling.CROWDED)
     if slice_.window.length_s > 1:
         return Verdict(Ruling.SPLIT)
     if slice_.recounted_at is None:

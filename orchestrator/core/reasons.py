@@ -23,6 +23,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     SHORT = "short by n"
     OVERFULL_SECOND = "overfull second"
+    CROWDED_OUT = "crowded out"
     EDGES_UNPROVEN = "edges unproven"
     ROWS_OUTSIDE_WINDOW = "rows outside window"
     PATH_OCCUPIED = "path occupied"
@@ -36,7 +37,8 @@ class Reason(StrEnum):
 
 RUN = "orchestrator run {jobs} --job {job}"
 REDO = "orchestrator redo {jobs} --job {job} --slice {slice}"
-ACCEPT = "orchestrator accept {jobs} --job {job} --from {from} --to {to} --reason {reason}"
+_OF_STREAM = " --logstream {logstream}"
+ACCEPT = "orchestrator accept {jobs} --job {job}" + _OF_STREAM + " --from {from} --to {to} --reason {reason}"
 MOVE_AWAY = "mv -n {path} {path}.foreign"
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
@@ -79,6 +81,9 @@ _TEXTS: dict[Reason, ReasonText] = {
         False,
         ACCEPT,
         "if max_lines is below 1,000,000, raise it and run again; else only acceptance is left",
+    ),
+    Reason.CROWDED_OUT: ReasonText(
+        "asked for with a margin, the file is filled by rows of a fuller second beside the window", True, RUN
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
         "the first or last rows are not sure to be there: no count agrees, and nothing else shows it",
@@ -150,16 +155,27 @@ def mv_line(path: str) -> str:
 
 
 def mend_line(
-    reason: str, *, jobs: str, job: str, window: Window, slice_id: str = "", path: str = "", accepted: bool
+    reason: str,
+    *,
+    jobs: str,
+    job: str,
+    window: Window,
+    slice_id: str = "",
+    path: str = "",
+    logstream: str = "",
+    accepted: bool,
 ) -> str:
     """The command line that mends one gap, ready for a shell. ``jobs`` is what a shell is to be told of the
-    job file, quoted already; ``path`` is where the slice's file belongs. An accepted gap is left alone by
-    `run`: only `redo` tries it again."""
+    job file, quoted already; ``path`` is where the slice's file belongs; ``logstream`` is that of the gap
+    where a job has gaps of several, ``*`` for one of all together. An accepted gap is left alone by `run`:
+    only `redo` tries it again."""
     mend = describe_reason(reason).mend
     if accepted and slice_id:
         mend = REDO
     elif not path:
         mend = mend.removeprefix(f"{MOVE_AWAY} && ")
+    if not logstream:
+        mend = mend.replace(_OF_STREAM, "")
     words = {
         "jobs": jobs,
         "job": shell_word(job),
@@ -167,6 +183,7 @@ def mend_line(
         "to": iso_utc(window.end_s),
         "slice": slice_id,
         "path": shell_word(path),
+        "logstream": shell_word(logstream),
         "reason": shell_word(reason),
     }
     return re.sub(r"\{(\w+)\}", lambda found: words[found[1]], mend)

@@ -74,6 +74,8 @@ def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.
 
 
 def _order_of(slice_: Slice, job: Job) -> Order:
+    if slice_.reason == Reason.CROWDED_OUT:
+        return Order.DESC  # the margin, which is at the start, comes last
     return {Part.EARLY: Order.ASC, Part.LATE: Order.DESC}.get(slice_.part, job.order)
 
 
@@ -89,6 +91,8 @@ def _asked(slice_: Slice, rules: Rules) -> Window:
     """The slice's window; a second wider at both ends where nothing is sure; from a second earlier where that
     spares the count that would otherwise have to show that the first rows are there."""
     start_s, end_s = slice_.window.start_s, slice_.window.end_s
+    if slice_.reason == Reason.CROWDED_OUT:
+        return Window(max(0, start_s - 1), end_s)
     if slice_.part:
         # Neighbours come first and push the part's own rows out: none but where its first rows are unsure.
         early = slice_.padded and slice_.part is Part.EARLY

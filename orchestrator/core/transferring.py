@@ -76,8 +76,10 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
             return _keep_best(slice_, receipt, now, rules)
         case Ruling.SHORT:
             return settle_short(slice_, receipt)
-        case Ruling.OVERFULL if slice_.part or not slice_.recount:
-            # The two ends do not meet; or nothing says what the parts would have to add up to.
+        case Ruling.CROWDED:
+            crowded = replace(slice_, reason=Reason.CROWDED_OUT)
+            return again(crowded, now, rules, Reason.CROWDED_OUT)
+        case Ruling.OVERFULL if slice_.part:  # the two ends do not meet
             return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
         case Ruling.OVERFULL:
             after = replace(slice_, state=S.TRANSFERRING)

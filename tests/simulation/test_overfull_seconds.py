@@ -118,6 +118,23 @@ def test_parts_that_do_not_add_up_are_no_second(tmp_path: Path) -> None:
     assert rig.complaints(healed) == []
 
 
+@pytest.mark.parametrize("indexed", [True, False], ids=["counted", "uncounted"])
+@pytest.mark.parametrize("order", list(Order))
+def test_a_dense_second_crowds_its_neighbours_out_only_once(
+    order: Order, indexed: bool, tmp_path: Path
+) -> None:
+    """A file that a margin filled with the rows of that second is asked for without one, and not for ever
+    smaller windows."""
+    rig = dense(tmp_path, 60, ("only",), indexed=indexed, behaviour=Behaviour(window_start="exclusive"))
+    rig.changed = {"order": order}
+    rig.run()
+    assert rig.ledger("select count(*) from slices where state = 'superseded' and end_s > start_s + 1") == [
+        (0,)
+    ]
+    assert rig.world.witness.tasks_made <= 24
+    assert rig.complaints(rig.run()) == []
+
+
 @pytest.mark.parametrize("order", list(Order))
 def test_an_exclusive_start_costs_the_early_end_one_more_run(order: Order, tmp_path: Path) -> None:
     """The first row of the second is missing from both ends; the next run asks from a second earlier."""

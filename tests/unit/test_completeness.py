@@ -159,6 +159,40 @@ def test_a_file_at_the_limit_is_never_taken_for_whole(
     assert weigh(slice_, TASK, receipt) == verdict
 
 
+CROWDED = replace(FULL, dropped_rows=90, stored_rows=10)
+EARLY = replace(TASK, window=Window(WINDOW.start_s - 1, WINDOW.end_s))
+
+
+@pytest.mark.parametrize(
+    ("task", "receipt", "ruling"),
+    [
+        (EARLY, CROWDED, Ruling.CROWDED),
+        (PADDED, CROWDED, Ruling.CROWDED),
+        (replace(PADDED, order=Order.DESC), CROWDED, Ruling.CROWDED),
+        (replace(EARLY, order=Order.DESC), CROWDED, Ruling.SPLIT),
+        (TASK, CROWDED, Ruling.SPLIT),
+        (EARLY, replace(CROWDED, dropped_rows=50, stored_rows=50), Ruling.SPLIT),
+        (EARLY, replace(CROWDED, time_known=False), Ruling.SPLIT),
+        (EARLY, replace(CROWDED, kept=Window(1000, 1100)), Ruling.CUT),
+    ],
+    ids=[
+        "start crowded",
+        "some side crowded",
+        "descending, end crowded",
+        "descending, the margin came last",
+        "no margin",
+        "half of it",
+        "no times",
+        "some of it whole",
+    ],
+)
+def test_a_file_filled_by_the_margin_is_asked_for_so_that_the_margin_comes_last(
+    task: RemoteTask, receipt: Receipt, ruling: Ruling
+) -> None:
+    """Smaller windows would meet the same full second beside them again."""
+    assert weigh(SLICE, task, receipt)[0] is ruling
+
+
 UNDATED = replace(RECEIPT, time_known=False)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core import events as ev
+from orchestrator.core.job import Order
 from orchestrator.core.lifecycle import (
     TABLE,
     IllegalEvent,
@@ -68,6 +69,21 @@ def test_without_a_count_the_request_has_a_margin_of_a_second() -> None:
     intent = admitted(slice_(S.PLANNED, expected_lines=None)).task
     assert intent is not None
     assert intent.window == Window(999, 1601)
+
+
+def test_what_its_margin_crowded_out_is_asked_for_from_the_other_end() -> None:
+    """The margin at the start stays, because the first rows are unsure without it, and comes last."""
+    before = slice_(S.TRANSFERRING, task=task(window=Window(999, 1600)))
+    crowded = staged(before, truncated=True, kept=None, served_rows=100, dropped_rows=99, stored_rows=1)
+    assert (crowded.slice.state, crowded.slice.reason) == (S.PLANNED, Reason.CROWDED_OUT)
+    assert kinds(crowded) == ["DeleteRemote", "DiscardStaged"]
+    intent = admitted(crowded.slice, 2).task
+    assert intent is not None
+    assert (intent.window, intent.order) == (Window(999, 1600), Order.DESC)
+    last = staged(
+        replace(before, attempt=3), truncated=True, kept=None, served_rows=100, dropped_rows=99, stored_rows=1
+    )
+    assert (last.slice.state, last.slice.reason) == (S.FAILED, Reason.CROWDED_OUT)
 
 
 def test_an_accepted_create_is_watched() -> None:
@@ -378,7 +394,9 @@ def test_a_second_over_the_limit_and_undatable_rows_are_gaps() -> None:
     undivided = go(overfull.slice, ev.Divided(ID, 1, (("only", 200),), ()))
     assert (undivided.slice.reason, kinds(undivided)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
     uncounted = staged(replace(second, recount=None), truncated=True, kept=None)
-    assert (uncounted.slice.reason, kinds(uncounted)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
+    assert kinds(uncounted) == ["Divide"]
+    undivided = go(uncounted.slice, ev.Divided(ID, 1, (), ()))
+    assert (undivided.slice.reason, kinds(undivided)) == (Reason.OVERFULL_SECOND, ["DiscardStaged"])
     unproven = staged(slice_(S.TRANSFERRING, recounted_at=1.0, recount=49), time_known=False)
     assert unproven.slice.reason == Reason.EDGES_UNPROVEN
 
