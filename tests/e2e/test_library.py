@@ -20,20 +20,25 @@ import orchestrator
 from tests.e2e.conftest import DAY_ROWS, Desk, Emulated
 
 
-class Watching:
-    """An observer that sets an event once a remote task exists."""
+class Watching(orchestrator.Observer):
+    """An observer that sets events once a remote task is asked for and exists, and knows where every slice
+    stands."""
 
     def __init__(self) -> None:
+        self.admitted = asyncio.Event()
         self.created = asyncio.Event()
-        self.seen = 0
+        self.states: dict[str, orchestrator.SliceState] = {}
+        self.drained = False
 
-    def changed(self, before: object, after: object, event: object) -> None:
-        self.seen += 1
+    def changed(self, before: object, after: orchestrator.Slice, event: object) -> None:
+        self.states[after.id] = after.state
+        if type(event).__name__ == "Admitted":
+            self.admitted.set()
         if type(event).__name__ == "Created":
             self.created.set()
 
     def noted(self, name: str, **detail: object) -> None:
-        """Not asked about."""
+        self.drained = self.drained or name == "run.draining"
 
 
 def loaded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> orchestrator.JobFile:
@@ -119,19 +124,27 @@ def test_cancelling_drains_and_then_cancels(
     monkeypatch: pytest.MonkeyPatch,
     way: Callable[[asyncio.Task[orchestrator.Report]], Awaitable[None]],
 ) -> None:
-    """A cancelled run leaves no lock, no half-known remote task, and can be run again; so does one that is
-    cancelled once more while it drains, and one whose time is up."""
-    emulator.behave(run_base_s=3.0)
+    """A cancelled run waits for the creates under way, leaves no lock, no half-known remote task and nothing
+    that goes on, and can be run again; so does one that is cancelled once more while it drains, and one whose
+    time is up."""
+    emulator.behave(run_base_s=3.0, latency_s=0.4)
     before = emulator.stats()["tasks_made"]
     job_file = loaded(desk, monkeypatch)
+    watching = Watching()
 
     async def cancelled() -> None:
-        watching = Watching()
         running = asyncio.create_task(orchestrator.run(job_file, observer=watching))
-        await watching.created.wait()
+        await watching.admitted.wait()
+        assert orchestrator.SliceState.SUBMITTING in watching.states.values()
         await way(running)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(cancelled())
+    assert watching.drained
+    unknown = {orchestrator.SliceState.SUBMITTING, orchestrator.SliceState.IN_DOUBT}
+    assert not unknown & set(watching.states.values())
+    assert emulator.stats()["tasks_made"] == before + 1
+    emulator.behave(latency_s=0.0)
     report = orchestrator.run_sync(job_file)
     assert report.complete
     assert emulator.stats()["tasks_made"] - before == report.jobs[0].files
