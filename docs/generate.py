@@ -159,13 +159,15 @@ listed.
 ## The command that mends it
 
 The end of `run`, `gaps` and `status` print it for every gap, and `mend` in their JSON holds it: quoted for a
-shell, with the real job file, job, window, slice and path in place of the names in braces.
+shell, with the real job file, job, window, slice and path in place of the names in braces. `--logstream` is
+there only where a job exports its log streams one by one; `'*'` is what is missing of all of them together.
 
 {table(("reason", "command"), mends)}
 
 A gap that was accepted is left alone by `run`, which spends no attempt on it; its command is
 `{REDO}`. What is stored after all
-ends the acceptance: should that window ever get lost again, it is a new gap.
+ends the acceptance: should that window ever get lost again, it is a new gap. An acceptance speaks of the log
+stream it was given for, and of no other.
 """
 
 

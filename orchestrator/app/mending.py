@@ -91,34 +91,62 @@ class SignedOff:
 
 
 async def accept(
-    job_file: JobFile, outside: Outside, *, from_: str, to: str, reason: str, jobs_words: str, wait_s: float
+    job_file: JobFile,
+    outside: Outside,
+    *,
+    from_: str,
+    to: str,
+    logstream: str = "",
+    reason: str,
+    jobs_words: str,
+    wait_s: float,
 ) -> SignedOff:
-    """Sign off every gap of the one job of ``job_file`` between ``from_`` and ``to``. Only what was tried and
-    failed is a gap; the rest is told. Raises UsageError when there is no gap at all."""
+    """Sign off every gap of the one job of ``job_file`` between ``from_`` and ``to``: of ``logstream``, ``*``
+    for what is missing of all streams together, "" for all there is. Only what was tried and failed is a gap;
+    the rest is told. Raises UsageError when there is no gap at all."""
     from orchestrator.engine.audit import gaps_of
 
     (job,) = job_file.jobs
     if not reason.strip():
         raise UsageError("an acceptance needs its reason", hint="--reason 'why the gap may stay'")
+    wanted = _stream_wanted(job, logstream)
     asked = asked_window(job, from_, to, outside.clock.now())
     async with writing(job_file.manifest, outside, wait_s=wait_s) as manifest:
         if manifest is None:
             raise _no_gap(job, asked, [(asked, "never tried")], jobs_words)
         inside = intersect((asked,), (job.window,) if job.window else ())
-        found = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+        every = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+        found = [gap for gap in every if wanted in ("", gap.logstream)]
         real = [gap for gap in found if gap.slice and gap.reason != Reason.NOT_EXPORTED]
         other = _not_gaps(job, asked, inside, found, real)
         if not real:
             raise _no_gap(job, asked, other, jobs_words)
         now = outside.clock.now()
         for gap in real:
-            await manifest.accept(job.name, gap.window, reason.strip(), user_name(), now)
+            stream = gap.logstream.removeprefix("*") if job.stream_patterns else "*"
+            await manifest.accept(job.name, gap.window, reason.strip(), user_name(), now, stream)
         signed = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
     return SignedOff(
-        tuple(gap for gap in signed if gap.accepted is not None),
+        tuple(gap for gap in signed if gap.accepted is not None and wanted in ("", gap.logstream)),
         tuple(other),
         complete=all(gap.accepted is not None for gap in signed),
     )
+
+
+def _stream_wanted(job: Job, logstream: str) -> str:
+    """Raises UsageError for a stream whose gaps are not told apart."""
+    if not logstream or (not job.stream_patterns and logstream == job.identity.logstream):
+        return ""
+    if not job.stream_patterns:
+        raise UsageError(
+            f"job {job.name} does not export its log streams one by one", hint="leave --logstream out"
+        )
+    known = sorted({*job.streams, *job.gone_streams})
+    if logstream != "*" and logstream not in known:
+        guess = nearest(logstream, known)
+        hint = f"did you mean {guess}?" if guess else f"its log streams are: {', '.join(known)}"
+        raise UsageError(f"job {job.name} has no log stream {logstream}", hint=hint)
+    return logstream
 
 
 def _not_gaps(

@@ -25,7 +25,7 @@ __all__ = ["accept", "clean", "forget"]
 SHOWN_FILES = 20
 
 
-def accept(stage: Stage, *, from_: str, to: str, reason: str) -> int:
+def accept(stage: Stage, *, from_: str, to: str, logstream: str, reason: str) -> int:
     """Sign the gaps of a window off; exit 2 when there is none."""
     from orchestrator.app.mending import accept as sign_off
     from orchestrator.cli.watching import logged
@@ -42,6 +42,7 @@ def accept(stage: Stage, *, from_: str, to: str, reason: str) -> int:
                 outside,
                 from_=from_,
                 to=to,
+                logstream=logstream,
                 reason=reason,
                 jobs_words=words,
                 wait_s=stage.asked.wait_s,

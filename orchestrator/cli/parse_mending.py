@@ -227,6 +227,15 @@ def accept(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why they may stay; kept in the ledger.")
     ],
+    logstream: Annotated[
+        str,
+        typer.Option(
+            "--logstream",
+            metavar="NAME",
+            help="Only the gaps of this log stream, '*' for what is missing of all together; left out: all "
+            "there are. For jobs that export log streams one by one.",
+        ),
+    ] = "",
     wait: Wait = 0,
     manifest: Manifest = "",
     json: Json = False,
@@ -239,7 +248,8 @@ def accept(
 
     Only what was tried and failed is a gap; what is stored, not due or never tried is told and left as it
     is, and when nothing else lies in the window the exit is 2. `run` leaves accepted gaps alone; `redo`
-    tries them again, and what it stores is covered like any other window.
+    tries them again, and what it stores is covered like any other window. Each gap is signed off for its own
+    log stream: what another stream comes to miss in the same window later is a new gap.
 
     \b
     Examples:
@@ -260,7 +270,7 @@ def accept(
         quiet=quiet,
         wait_s=wait,
     )
-    end(asked, lambda stage: mending.accept(stage, from_=from_, to=to, reason=reason))
+    end(asked, lambda stage: mending.accept(stage, from_=from_, to=to, logstream=logstream, reason=reason))
 
 
 @app.command(short_help="Drop coverage from the manifest; files stay.")

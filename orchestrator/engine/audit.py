@@ -25,7 +25,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.ports.store import Acceptance, ManifestReader, ManifestWriter
 from orchestrator.ports.time import Clock, Rng
 
-__all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "listed_coverage", "verify"]
+__all__ = ["Finding", "VerifyReport", "covered_of", "gaps_of", "listed_coverage", "signed_of", "verify"]
 
 PAGE = 500
 ALL_STREAMS = "*"
@@ -92,14 +92,24 @@ async def _parts(
     parts: dict[str, _Explaining] = {}
     for view in views(job):
         missing = subtract((asked,), await covered_of(view, manifest))
-        parts[view.identity.logstream] = _Explaining(view, missing, signed, jobs_path)
+        stream = view.identity.logstream
+        parts[stream] = _Explaining(view, missing, signed_of(job, stream, signed), jobs_path)
     if not parts:
-        parts[""] = _Explaining(job, (asked,), signed, jobs_path)
+        parts[""] = _Explaining(job, (asked,), signed_of(job, "", signed), jobs_path)
     elif is_all(job) and not job.one_stream:
         stored = intersect((asked,), await listed_coverage(job, manifest))
         unproven = subtract(stored, await manifest.coverage(job.name))
-        parts[""] = _Explaining(job, unproven, signed, jobs_path, reason=Reason.NOT_COMPARED)
+        of_all = signed_of(job, "", signed)
+        parts[""] = _Explaining(job, unproven, of_all, jobs_path, reason=Reason.NOT_COMPARED)
     return parts
+
+
+def signed_of(job: Job, logstream: str, signed: Sequence[Acceptance]) -> Sequence[Acceptance]:
+    """The acceptances that speak of one log stream of a job with patterns of them, "" for what is missing of
+    all together; all there are of any other job."""
+    if not job.stream_patterns:
+        return signed
+    return [item for item in signed if item.speaks_of(logstream)]
 
 
 @dataclass(slots=True)
@@ -170,6 +180,7 @@ def _gaps(
                 window=window,
                 slice_id=slice_.id if slice_ is not None else "",
                 path=slice_.path if slice_ is not None else "",
+                logstream=stream if job.stream_patterns else "",
                 accepted=accepted is not None,
             ),
             accepted=accepted,

@@ -17,7 +17,7 @@ from orchestrator.core.streams import views
 from orchestrator.core.submitting import limit_of
 from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract
-from orchestrator.engine.audit import all_slices, covered_of
+from orchestrator.engine.audit import all_slices, covered_of, signed_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.stages.divide import gather
 from orchestrator.errors import Refused, ServiceError, Unreachable, UsageError
@@ -188,7 +188,8 @@ async def leftovers(
     for view in views(job):
         stream = view.identity.logstream if view.one_stream else None
         taken[stream or ""] += await manifest.unfinished(job.name, window, stream)
-    signed = normalise(item.window for item in await manifest.acceptances(job.name))
+    acceptances = await manifest.acceptances(job.name)
+    signed: dict[str, WindowSet] = {}
     outlasting = frozenset(await manifest.replaced(job.name))
     async for slice_ in all_slices(manifest, job.name, (SliceState.FAILED,), window):
         if slice_.logstream in job.gone_streams or _is_tally(job, slice_):
@@ -199,7 +200,11 @@ async def leftovers(
         if slice_.id in again:
             events.append((slice_, ev.Resumed(slice_.id)))
             continue
-        if signed and not subtract(subtract((slice_.window,), signed), await covered_of(job, manifest)):
+        stream = slice_.logstream
+        if stream not in signed:
+            signed[stream] = normalise(item.window for item in signed_of(job, stream, acceptances))
+        left = subtract((slice_.window,), signed[stream])
+        if signed[stream] and not subtract(left, await covered_of(job, manifest)):
             continue
         if describe_reason(slice_.reason).mendable or _may_go_on(job, slice_):
             events.append((slice_, ev.Resumed(slice_.id)))

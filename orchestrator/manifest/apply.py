@@ -153,6 +153,7 @@ def accept(connection: sqlite3.Connection, acceptance: Acceptance) -> None:
         "to_s": acceptance.window.end_s,
         "reason": acceptance.reason,
         "by": acceptance.by,
+        "logstream": acceptance.logstream,
     }
     entry = JournalEntry(acceptance.at, acceptance.job, "", "accepted", detail)
     connection.execute(sql("journal"), entry_parameters(entry, key))
@@ -245,13 +246,18 @@ def _end_acceptances(connection: sqlite3.Connection, key: int, covered: Covered)
     """What is stored after all needs nobody's word any more: should it get lost, that is a new gap."""
     span = {"job": key, "start_s": covered.window.start_s, "end_s": covered.window.end_s}
     if connection.execute(sql("acceptances_meeting"), span).fetchone() is not None:
-        _drop_acceptances(connection, key, covered.job, covered.window)
+        _drop_acceptances(connection, key, covered.job, covered.window, covered.logstream)
 
 
-def _drop_acceptances(connection: sqlite3.Connection, key: int, job: str, window: Window) -> None:
+def _drop_acceptances(
+    connection: sqlite3.Connection, key: int, job: str, window: Window, logstream: str | None = None
+) -> None:
+    """Of every log stream, or of what coverage of ``logstream`` fills: what is missing of all together is
+    covered as ``*``."""
+    stream = "" if logstream == ALL_STREAMS else logstream
     for row in connection.execute(sql("acceptances"), {"job": job}).fetchall():
         acceptance = acceptance_of(row, job)
-        if acceptance.window.meets(window):
+        if acceptance.window.meets(window) and (stream is None or acceptance.speaks_of(stream)):
             connection.execute(sql("drop_acceptance"), {"number": row["number"]})
             for rest in subtract((acceptance.window,), (window,)):
                 _insert_acceptance(connection, key, replace(acceptance, window=rest))
@@ -265,5 +271,6 @@ def _insert_acceptance(connection: sqlite3.Connection, key: int, acceptance: Acc
         "reason": acceptance.reason,
         "by_whom": acceptance.by,
         "at": acceptance.at,
+        "logstream": acceptance.logstream,
     }
     connection.execute(sql("accept"), parameters)

@@ -124,7 +124,7 @@ def _accepted_by(row: sqlite3.Row, signed: tuple[Acceptance, ...]) -> str | None
     if row["state"] in _SETTLED:
         return None
     window = Window(row["start_s"], row["end_s"])
-    meeting = [item for item in signed if item.window.meets(window)]
+    meeting = [item for item in signed if item.window.meets(window) and item.speaks_of(row["logstream"])]
     if not meeting or subtract((window,), (item.window for item in meeting)):
         return None
     return max(meeting, key=lambda item: item.at).by

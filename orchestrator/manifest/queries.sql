@@ -181,6 +181,15 @@ SELECT state, count(*) AS n,
   sum(state = 'done' AND path <> '') AS files
 FROM slices WHERE job = :job AND start_s >= :start_s AND start_s < :end_s AND end_s <= :end_s GROUP BY state
 
+-- name: slices_outside
+SELECT id FROM slices WHERE job = :job AND start_s < :start_s
+UNION ALL SELECT id FROM slices WHERE job = :job AND start_s > :earliest_s AND end_s > :end_s
+LIMIT 1
+
+-- name: stray_remote_tasks
+SELECT count(*) FROM remote_tasks INDEXED BY remote_tasks_stray
+WHERE job = :job AND (forgotten OR slice_id = '') AND uuid <> ''
+
 -- name: total_remote_tasks
 SELECT count(*) FROM slices s JOIN remote_tasks t ON t.slice_id = s.id
 WHERE s.job = :job AND s.start_s >= :start_s AND s.start_s < :end_s AND s.end_s <= :end_s AND t.uuid <> '' AND NOT t.forgotten
@@ -279,10 +288,11 @@ FROM slices s LEFT JOIN remote_tasks t ON t.slice_id = s.id AND NOT t.forgotten
 WHERE s.id = :id ORDER BY t.number, t.uuid
 
 -- name: accept
-INSERT INTO acceptances (job, start_s, end_s, reason, by_whom, at) VALUES (:job, :start_s, :end_s, :reason, :by_whom, :at)
+INSERT INTO acceptances (job, start_s, end_s, reason, by_whom, at, logstream)
+VALUES (:job, :start_s, :end_s, :reason, :by_whom, :at, :logstream)
 
 -- name: acceptances
-SELECT a.number, a.start_s, a.end_s, a.reason, a.by_whom, a.at FROM acceptances a JOIN jobs j ON j.key = a.job
+SELECT a.number, a.start_s, a.end_s, a.reason, a.by_whom, a.at, a.logstream FROM acceptances a JOIN jobs j ON j.key = a.job
 WHERE j.name = :job ORDER BY a.start_s, a.number
 
 -- name: drop_acceptance

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from orchestrator.core.estimating import Past
@@ -275,10 +276,17 @@ def counts(connection: sqlite3.Connection, job: str) -> JobCounts:
 
 
 def totals(connection: sqlite3.Connection, job: str, window: Window) -> JobCounts:
-    """One index range of slices, and their remote tasks."""
+    """The counter rows where the window holds every slice there is; else one index range of slices, and their
+    remote tasks."""
     key = _key(connection, job)
     if key is None:
         return JobCounts({})
+    longest_s = connection.execute(sql("longest_slice"), {"job": key}).fetchone()[0]
+    edges = {"start_s": window.start_s, "end_s": window.end_s, "earliest_s": window.end_s - longest_s}
+    if connection.execute(sql("slices_outside"), {"job": key, **edges}).fetchone() is None:
+        every = counts(connection, job)
+        stray = connection.execute(sql("stray_remote_tasks"), {"job": key}).fetchone()[0]
+        return replace(every, remote_tasks=every.remote_tasks - stray)
     span = {"job": key, "start_s": window.start_s, "end_s": window.end_s}
     rows = connection.execute(sql("totals"), span).fetchall()
     return JobCounts(

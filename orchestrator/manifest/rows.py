@@ -299,7 +299,8 @@ def line_of(row: Row) -> JournalLine:
 
 def acceptance_of(row: Row, job: str) -> Acceptance:
     """The acceptance in a row of ``acceptances``."""
-    return Acceptance(job, Window(row["start_s"], row["end_s"]), row["reason"], row["by_whom"], row["at"])
+    window = Window(row["start_s"], row["end_s"])
+    return Acceptance(job, window, row["reason"], row["by_whom"], row["at"], row["logstream"])
 
 
 def _text(text: str) -> str:

@@ -189,12 +189,6 @@ class SqliteReader(Telling):
     async def forgettable(self, job: str, window: Window | None) -> Forgotten:
         return await self._ask(lambda connection: apply.forgettable(connection, job, window))
 
-    async def created_at(self) -> float:
-        return await self._ask(read.created_at)
-
-    async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
-        return await self._ask(lambda connection: read.acceptances(connection, job))
-
     async def quick_check(self) -> tuple[str, ...]:
         """What SQLite finds wrong with the file; empty when all is well. Reads the whole file."""
         return await self._ask(read.quick_check)
@@ -240,9 +234,10 @@ class SqliteManifest(SqliteReader):
         await self._write(lambda connection: apply.write_changes(connection, changes))
         self._boundary.reached("manifest.commit.after")
 
-    async def accept(self, job: str, window: Window, reason: str, by: str, at: float) -> None:
-        """Signs off a window; ``at`` is UTC epoch seconds."""
-        acceptance = Acceptance(job, window, reason, by, at)
+    async def accept(
+        self, job: str, window: Window, reason: str, by: str, at: float, logstream: str = "*"
+    ) -> None:
+        acceptance = Acceptance(job, window, reason, by, at, logstream)
         await self._write(lambda connection: apply.accept(connection, acceptance))
 
     async def forget(self, job: str, window: Window | None, at: float) -> WindowSet:

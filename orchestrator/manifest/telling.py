@@ -12,7 +12,7 @@ from orchestrator.core.estimating import Past
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import WindowSet
 from orchestrator.manifest import read
-from orchestrator.ports.store import Ended, JournalLine
+from orchestrator.ports.store import Acceptance, Ended, JournalLine
 
 __all__ = ["Telling"]
 
@@ -66,3 +66,9 @@ class Telling(ABC):
         self, job: str, edges: Sequence[int], logstream: str | None = None
     ) -> WindowSet:
         return await self._ask(lambda connection: read.unfinished_spans(connection, job, edges, logstream))
+
+    async def created_at(self) -> float:
+        return await self._ask(read.created_at)
+
+    async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
+        return await self._ask(lambda connection: read.acceptances(connection, job))

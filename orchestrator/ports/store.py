@@ -68,13 +68,19 @@ class Outlived:
 @dataclass(frozen=True, slots=True)
 class Acceptance:
     """A gap somebody signed off: it stays listed, but no longer makes a run incomplete. ``at`` is UTC epoch
-    seconds."""
+    seconds; ``logstream`` the one that is meant, ``*`` for every one, "" for what is missing of all of them
+    together."""
 
     job: str
     window: Window
     reason: str
     by: str
     at: float
+    logstream: str = "*"
+
+    def speaks_of(self, logstream: str) -> bool:
+        """Whether it is about what is missing of this log stream, "" for what is of all together."""
+        return self.logstream in ("*", logstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,8 +352,10 @@ class ManifestWriter(ManifestReader, Protocol):
         """All or nothing. Raises DiskFull, StorageError, ManifestDamaged."""
         ...
 
-    async def accept(self, job: str, window: Window, reason: str, by: str, at: float) -> None:
-        """Signs a window off; ``at`` is UTC epoch seconds. What is covered later is signed off no more."""
+    async def accept(
+        self, job: str, window: Window, reason: str, by: str, at: float, logstream: str = "*"
+    ) -> None:
+        """Signs a window off, as ``Acceptance`` says. What is covered later is signed off no more."""
         ...
 
     async def forget(self, job: str, window: Window | None, at: float) -> WindowSet:

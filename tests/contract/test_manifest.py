@@ -432,6 +432,82 @@ def test_an_acceptance_is_kept_and_shrinks_with_what_is_forgotten(on_a_manifest:
     on_a_manifest(work)
 
 
+def test_an_acceptance_of_one_log_stream_ends_with_what_is_stored_of_that_stream(
+    on_a_manifest: Suite,
+) -> None:
+    """Coverage of another stream leaves it; one of every stream ends with any, and one of all together only
+    when these are found to add up."""
+
+    async def work(manifest: SqliteManifest) -> None:
+        async def signed() -> list[tuple[str, Window]]:
+            return [(item.logstream, item.window) for item in await manifest.acceptances("web")]
+
+        for at, stream in enumerate(("", "a", "b")):
+            await manifest.accept("web", Window(0, 10), "known", "ann", float(at), stream)
+        await manifest.accept("web", Window(20, 30), "known", "ann", 3.0)
+        await manifest.commit(Changes(covered=(Covered("web", "a", Window(4, 25)),)))
+        left = [("", Window(0, 10)), ("*", Window(25, 30)), ("a", Window(0, 4)), ("b", Window(0, 10))]
+        assert sorted(await signed()) == left
+        await manifest.commit(Changes(covered=(Covered("web", "*", Window(0, 40)),)))
+        assert sorted(await signed()) == [("a", Window(0, 4)), ("b", Window(0, 10))]
+        await manifest.forget("web", Window(0, 2), 9.0)
+        assert sorted(await signed()) == [("a", Window(2, 4)), ("b", Window(2, 10))]
+        told = [line.entry.detail.get("logstream") for line in await manifest.story("")]
+        assert told[:4] == ["", "a", "b", "*"]
+
+    on_a_manifest(work)
+
+
+def test_the_ledger_names_who_signed_for_the_log_stream(on_a_manifest: Suite) -> None:
+    """Nobody signed for the other stream of the same window."""
+
+    async def work(manifest: SqliteManifest) -> None:
+        failed = [
+            piece(f"s{stream}", state=SliceState.FAILED, reason="throttled", logstream=stream)
+            for stream in ("a", "b", "")
+        ]
+        await manifest.commit(Changes(slices=tuple(failed), jobs=(JOB,)))
+        await manifest.accept("web", Window(0, 10), "outage", "ann", 1.0, "a")
+        await manifest.accept("web", Window(0, 10), "outage", "bob", 2.0, "")
+        rows = [row async for row in manifest.ledger()]
+        assert {row.logstream: row.accepted_by for row in rows} == {"a": "ann", "b": None, "": "bob"}
+
+    on_a_manifest(work)
+
+
+def test_totals_are_those_of_the_window_whether_it_holds_every_slice_or_not(on_a_manifest: Suite) -> None:
+    """Counters tell where nothing lies outside, also after part was forgotten; slices that stick out do not
+    count, whichever end they stick out of."""
+
+    async def work(manifest: SqliteManifest) -> None:
+        done = [
+            piece(
+                f"s{number}",
+                10 * number,
+                state=SliceState.DONE,
+                path=f"/{number}",
+                receipt=replace(RECEIPT, kept=Window(10 * number, 10 * number + 10)),
+                task=remote(number + 1, f"s{number}", uuid=f"u{number}"),
+            )
+            for number in range(4)
+        ]
+        await manifest.commit(Changes(slices=tuple(done)))
+
+        async def told(start_s: int, end_s: int) -> tuple[int, int, int]:
+            found = await manifest.totals("web", Window(start_s, end_s))
+            return sum(found.slices.values()), found.lines, found.remote_tasks
+
+        assert await told(0, 40) == await told(-5, 100) == (4, 40, 4)
+        assert await told(0, 39) == await told(1, 40) == (3, 30, 3)
+        await manifest.forget("web", Window(10, 20), 9.0)
+        assert await told(0, 40) == (3, 30, 3)
+        stray = remote(9, "", uuid="u9", surplus=True)
+        await manifest.commit(Changes(tasks=(stray,)))
+        assert await told(0, 40) == (3, 30, 3)
+
+    on_a_manifest(work)
+
+
 def test_the_ledger_has_a_row_per_remote_task_and_counts_each_file_once(on_a_manifest: Suite) -> None:
     """Rows come by job, start and number; the file stands beside the remote task it came from, and nowhere
     else."""

@@ -15,7 +15,7 @@ from orchestrator.manifest.connection import APPLICATION_ID
 from orchestrator.manifest.migrate import backup_path
 from orchestrator.manifest.named import Migration, migrations, statements
 from orchestrator.manifest.store import open_reader, open_writer
-from orchestrator.ports.store import Changes
+from orchestrator.ports.store import Acceptance, Changes
 
 NEXT = len(migrations()) + 1
 LATER = (
@@ -35,6 +35,8 @@ INSERT INTO meta (key, value)
 INSERT INTO jobs (name, service, project, logstore, logstream, query, form)
   VALUES ('web', 'bj', 'default', 'web-access', '', '', '{}');
 INSERT INTO coverage (job, logstream, start_s, end_s) VALUES (1, '*', 0, 50);
+INSERT INTO acceptances (number, job, start_s, end_s, reason, by_whom, at)
+  VALUES (1, 1, 50, 60, 'known', 'ann', 4.0);
 """
 
 
@@ -84,9 +86,27 @@ def test_a_manifest_of_version_1_is_read_by_this_version(version_1: Path) -> Non
             identity = await manifest.job_identity("web")
             assert identity is not None
             assert identity.logstore == "web-access"
+            assert await manifest.acceptances("web") == (
+                Acceptance("web", Window(50, 60), "known", "ann", 4.0, "*"),
+            )
             await manifest.commit(Changes(slices=(Slice("s1", "web", "", Window(0, 10)),)))
 
     asyncio.run(work())
+    assert version_of(version_1) == len(migrations())
+    assert version_of(backup_path(version_1, 1)) == 1
+
+
+def test_a_manifest_of_version_1_is_not_read_before_a_writer_has_migrated_it(version_1: Path) -> None:
+    """What it says of acceptances means something else now: a reader says what to do, and changes nothing."""
+
+    async def work() -> None:
+        with pytest.raises(StorageError) as refused:
+            async with open_reader(version_1):
+                pass
+        assert "older than this program" in str(refused.value)
+
+    asyncio.run(work())
+    assert version_of(version_1) == 1
 
 
 def test_an_older_manifest_is_migrated_by_the_next_writer_after_a_copy(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
 
 
-def line(reason: str, *, accepted: bool = False, path: str = ODD) -> str:
+def line(reason: str, *, accepted: bool = False, path: str = ODD, logstream: str = "") -> str:
     return mend_line(
         reason,
         jobs=shell_word(ODD),
@@ -32,15 +32,18 @@ def line(reason: str, *, accepted: bool = False, path: str = ODD) -> str:
         window=WINDOW,
         slice_id="0123456789abcdef",
         path=path,
+        logstream=logstream,
         accepted=accepted,
     )
 
 
 @pytest.mark.parametrize("reason", [*Reason, short_by(12)])
 @pytest.mark.parametrize("accepted", [False, True])
-def test_every_mend_can_be_typed(reason: str, accepted: bool) -> None:
-    """The command exists and takes all of its options; nothing is left to fill in, whatever the paths."""
-    written = line(reason, accepted=accepted)
+@pytest.mark.parametrize("logstream", ["", "*", ODD])
+def test_every_mend_can_be_typed(reason: str, accepted: bool, logstream: str) -> None:
+    """The command exists and takes all of its options; nothing is left to fill in, whatever the paths and the
+    log streams are called."""
+    written = line(reason, accepted=accepted, logstream=logstream)
     words = shlex.split(written.rpartition("&& ")[2])
     assert words[0] == "orchestrator"
     assert words[2:5] == [ODD, "--job", "web.access-1"]
@@ -49,6 +52,15 @@ def test_every_mend_can_be_typed(reason: str, accepted: bool) -> None:
     assert {word for word in words if word.startswith("--")} <= known
     assert not {"{", "}"} & set(written)
     assert (words[1] == "redo") is accepted
+
+
+def test_a_gap_of_a_log_stream_is_signed_off_for_that_stream() -> None:
+    """And for none where gaps have no streams."""
+    words = shlex.split(line(Reason.BEYOND_RETENTION, logstream=ODD))
+    assert words[words.index("--logstream") + 1] == ODD
+    assert "--logstream '*' " in line(Reason.STREAMS_FALL_SHORT, logstream="*")
+    assert "--logstream" not in line(Reason.BEYOND_RETENTION)
+    assert "--logstream" not in line(Reason.THROTTLED, logstream=ODD)
 
 
 def test_the_command_for_an_occupied_path_moves_the_file_away_first() -> None:
