@@ -59,7 +59,7 @@ def _mistyped(error: Exception, arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "orchestrator"
-    problem = UsageError(shown, hint=f"see `{path} --help`")
+    problem = UsageError(shown.replace(": Value error, ", ": ", 1), hint=f"see `{path} --help`")
     complain(Redaction(), problem.message, problem.hint)
     if "--json" in arguments:
         command = path.removeprefix("orchestrator").strip()

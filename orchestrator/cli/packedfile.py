@@ -38,6 +38,8 @@ class PackedFile:
             raise UsageError(f"{self.path} is a folder", hint="give -o the name of a file")
         if not replace and os.path.lexists(self.path):
             raise _taken(self.path)
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise StorageError(f"{self.path.parent} is no folder that can be written to")
         with storage_faults(str(self.path)):
             self._file = self._part.open("wb", buffering=1 << 20)
         self._encoder = Encoder(self._sink, _PACKINGS.get(self.path.suffix))

@@ -46,6 +46,8 @@ def form_of(sources: Callable[[], Iterable[Source]], asked: Merged, time_field: 
     header = next((header for header, _ in headers.values()), b"")
     if asked is Merged.RAW or (set(shapes) == {Shape.CSV} and len(headers) == 1):
         return as_stored(only, header)
+    if not shapes:
+        return as_stored(Shape.CSV, b"")  # nothing names a column
     for source in sources():
         for region, stream in Regions(verified(source).path, time_field):
             names.feed(region, stream)

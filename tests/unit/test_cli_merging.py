@@ -248,7 +248,7 @@ def test_a_name_taken_while_rows_are_written_is_not_overwritten(
     [
         (("-o", "-", "--json"), 2, "stdout carries the rows"),
         ((), 2, "give -o FILE"),
-        (("-o", "none/hour.jsonl"), 6, "none/"),
+        (("-o", "none/hour.jsonl"), 6, "none is no folder that can be written to"),
         (("-o", "archive"), 2, "is a folder"),
         (("-o", "hour.jsonl", "--job", "other"), 2, "no job fits"),
         (("-o", "hour.jsonl", "--from", "2026-01-13"), 2, "does not lie in its window"),

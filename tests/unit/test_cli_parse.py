@@ -68,6 +68,12 @@ def test_a_wrong_command_suggests_the_right_one(capsys: pytest.CaptureFixture[st
     assert "orchestrator --help" in shown
 
 
+def test_a_choice_that_is_none_is_told_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was typed and what is allowed, without the words of a library in between."""
+    assert main(["manifest", "--format", "xml"]) == 2
+    assert "Invalid value for '--format': 'xml' is not one of 'table'," in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("1h30m", 5400), ("0", 0), (7, 7)])
 def test_durations_are_read(text: str | int, value: int) -> None:
     """Durations are written as in a job file."""

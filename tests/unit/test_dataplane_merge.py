@@ -419,6 +419,12 @@ def _cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+@pytest.mark.parametrize("form", [Merged.RAW, Merged.JSONL, Merged.CSV])
+def test_no_file_at_all_gives_no_byte(tmp_path: Path, form: Merged) -> None:
+    """Not even a header that names nothing."""
+    assert merged(tmp_path, [], form) == b""
+
+
 def test_numbers_keep_their_digits_in_a_table(tmp_path: Path) -> None:
     """What a parser would round or spell anew is written as it stands."""
     texts = ["1.10", "1e5", "123456789012345678901234567890", "0.1", "-0", "[1.50,{}]"]
