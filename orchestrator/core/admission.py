@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 __all__ = ["Candidate", "Quota", "next_job", "room_for_creates"]
 
+LEAVING_S = 86_400.0
+"""A window that leaves retention within a day may be gone before the next nightly run."""
 HALVE_EVERY_S = 60.0
 """What expires together is one sign, not many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The oldest admissible slice of one job."""
+    """The oldest admissible slice of one job. ``leaves_in_s``: until its logstore no longer keeps the first
+    of its records; infinite when that is not known or never."""
 
     job: str
     priority: int
     outstanding: int
     start_s: int
+    leaves_in_s: float = math.inf
 
 
 def next_job(candidates: Iterable[Candidate]) -> Candidate | None:
-    """Higher priority first; among equals the job with the fewest remote tasks outstanding; then the oldest
-    window."""
-    return min(candidates, key=lambda c: (-c.priority, c.outstanding, c.start_s, c.job), default=None)
+    """First what leaves retention within a day, soonest first. Then higher priority; among equals the job
+    with the fewest remote tasks outstanding; then the oldest window."""
+
+    def turn(candidate: Candidate) -> tuple[float, int, int, int, str]:
+        c = candidate
+        leaves_in_s = c.leaves_in_s if c.leaves_in_s < LEAVING_S else math.inf
+        return leaves_in_s, -c.priority, c.outstanding, c.start_s, c.job
+
+    return min(candidates, key=turn, default=None)
 
 
 def room_for_creates(*, outstanding: int, tasks: int, unfetched: int, downloads: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from orchestrator.core import events as ev
-from orchestrator.core.model import Fault
+from orchestrator.core.model import Fault, Slice
 from orchestrator.core.rules import Rules
 from orchestrator.engine.context import JobContext
 from orchestrator.engine.lanes import Lanes
@@ -29,6 +30,8 @@ class Desk:
     outstanding: int = 0
     open: bool = False
     """The service has answered for this job; before that nothing of it is admitted."""
+    kept_s: float | None = None
+    """How long the service keeps the job's records; None when unknown or for ever."""
     under_way: int = 0
     """Coroutines beside the driver that may still bring work: opening, planning, looking for strays."""
     stopped: Fault | None = None
@@ -56,6 +59,10 @@ class Desk:
             dated=self.dated,
             start_inclusive=self.start_inclusive,
         )
+
+    def leaves_in_s(self, slice_: Slice, now: float) -> float:
+        """How long the service will still keep all of the slice's window."""
+        return math.inf if self.kept_s is None else slice_.window.start_s + self.kept_s - now
 
     def tally(self, event: ev.Event, *, alone: bool) -> None:
         """Note what ``event`` tells about the job as a whole. ``alone``: no remote task of any job waits or

@@ -104,9 +104,11 @@ class Driver:
     def lanes_of(self, job: str) -> Lanes:
         return self._desks[job].lanes
 
-    def open(self, job: str) -> None:
-        """The service answers for this job: its slices may be admitted."""
-        self._desks[job].open = True
+    def open(self, job: str, keeps_from_s: int | None) -> None:
+        """The service answers for this job: its slices may be admitted. ``keeps_from_s``: the UTC second
+        before which it keeps nothing now."""
+        kept_s = None if keeps_from_s is None else self._room.clock.now() - keeps_from_s
+        self._desks[job].open, self._desks[job].kept_s = True, kept_s
         self._arrived.set()
 
     def working_on(self, job: str, by: int) -> None:
@@ -341,6 +343,7 @@ class Driver:
                     self._desks[name].context.job.priority,
                     self._desks[name].outstanding + admitted.get(name, 0),
                     queue[0].window.start_s,
+                    self._desks[name].leaves_in_s(queue[0], now),
                 )
                 for name, queue in waiting.items()
                 if queue

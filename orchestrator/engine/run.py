@@ -202,7 +202,7 @@ async def _begin(
             await check_logstream(context, room)
             due = {view: out_of_retention(view, lacking, starts_at) for view, lacking in missing.items()}
             await driver.add_planned([slice_ for _, gone in due.values() for slice_ in gone], job=job)
-            driver.open(job.name)
+            driver.open(job.name, starts_at)
             counting = Counting(context.counts, job.identity)
             await driver.add_planned(await rechecking.grown(context, counting, room))
             lanes = driver.lanes_of(job.name)

@@ -108,6 +108,30 @@ def test_remote_tasks_that_may_not_be_watched_hold_their_room_and_no_more(
     assert (rig.archived_by_second() == rig.truth()) == (beside is ExitCode.COMPLETE)
 
 
+@pytest.mark.parametrize(("retention_days", "last"), [(2, "b"), (30, "web")], ids=["leaving", "kept"])
+def test_what_is_about_to_leave_retention_goes_before_what_has_priority(
+    retention_days: int, last: str, tmp_path: Path
+) -> None:
+    """A window that may be gone tomorrow is exported first; kept long enough, it waits for its turn."""
+    rig = Rig(Setting(seed=1, slices=6, limits=ceilings(tasks=1)), tmp_path)
+    rig.second_job = True
+    rig.world.account.change_store("shop", "web", retention_days=retention_days)
+
+    def second_has_priority(
+        contexts: list[JobContext], room: Room, time: VirtualTime
+    ) -> tuple[list[JobContext], Room]:
+        later = Window(rig.setting.window.end_s - 600, rig.setting.window.end_s)
+        second = replace(contexts[1].job, priority=9, window=later)
+        return [contexts[0], replace(contexts[1], job=second)], room
+
+    rig.disturb = second_has_priority
+    assert rig.run().complete
+    admitted = rig.ledger(
+        "select name from journal n join jobs j on j.key = n.job where event = 'admitted' order by n.number"
+    )
+    assert admitted[-1] == (last,)
+
+
 @pytest.mark.parametrize(
     ("state", "port", "method", "error"),
     [

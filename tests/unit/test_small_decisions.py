@@ -10,7 +10,17 @@ from orchestrator.core.retry import backoff_s
 from orchestrator.errors import ExitCode
 
 
-def test_the_job_that_goes_next_is_urgent_then_idle_then_old() -> None:
+def test_what_leaves_retention_within_a_day_goes_first() -> None:
+    """The soonest first, whatever its priority; what has more than a day goes by the other rules."""
+    urgent = Candidate("a", 9, 0, 10, leaves_in_s=2 * 86_400.0)
+    leaving = Candidate("b", 0, 9, 50, leaves_in_s=80_000.0)
+    sooner = Candidate("c", 0, 9, 40, leaves_in_s=70_000.0)
+    assert next_job([urgent, leaving, sooner]) == sooner
+    assert next_job([urgent, leaving]) == leaving
+    assert next_job([urgent, Candidate("d", 0, 0, 0, leaves_in_s=86_400.0)]) == urgent
+
+
+def test_the_job_that_goes_next_is_preferred_then_idle_then_old() -> None:
     """Priority beats fairness, fairness beats age."""
     busy_urgent = Candidate("a", 1, 9, 50)
     idle = Candidate("b", 0, 0, 90)
