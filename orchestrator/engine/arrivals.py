@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice
 
-__all__ = ["Deleted", "PlannedBatch", "Stray"]
+__all__ = ["Arrival", "Deleted", "PlannedBatch", "Sought", "Stray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +33,13 @@ class Deleted:
     """A remote task of ours was deleted at the service."""
 
     task: RemoteTask
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The whole list was looked through for remote tasks of the job that nothing is waiting for."""
+
+    job: str
+
+
+Arrival = PlannedBatch | Stray | Deleted | Sought

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
@@ -26,7 +25,7 @@ from orchestrator.core.model import (
     remote_name,
 )
 from orchestrator.core.submitting import CREATE_SIGNATURE_S
-from orchestrator.engine.arrivals import Deleted, PlannedBatch, Stray
+from orchestrator.engine.arrivals import Arrival, PlannedBatch
 from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.errands import Errands
@@ -46,7 +45,7 @@ NEVER_SENT = Fault("unreachable", "the run ended before this create was sent", "
 NO_REPLY = Fault("create_uncertain", "the run ended before the service replied", "look")
 
 
-Item = ev.Event | PlannedBatch | Deleted | Stray
+Item = ev.Event | Arrival
 
 
 class Driver:
@@ -218,15 +217,8 @@ class Driver:
         self._act(transaction.orders, transaction.next)
 
     def _apply(self, item: Item, transaction: Transaction, now: float) -> None:
-        if isinstance(item, PlannedBatch):
-            transaction.plan(item.slices, item.job)
-            return
-        if isinstance(item, Stray):
-            transaction.note_task(replace(item.task, surplus=True))
-            transaction.orders.append(ev.DeleteRemote(item.task))
-            return
-        if isinstance(item, Deleted):
-            transaction.note_task(replace(item.task, surplus=True, deleted=True))
+        if isinstance(item, Arrival):
+            transaction.arrived(item)
             return
         slice_ = transaction.current(item.slice_id) or self._live.get(item.slice_id)
         if slice_ is None and isinstance(item, ev.Gathered | ev.Relieved):

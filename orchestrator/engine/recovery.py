@@ -97,12 +97,10 @@ class Resolver:
         finally:
             self._pending.pop(doubt.task.number, None)
 
-    async def strays(self, doubted: Sequence[Doubt], known: Collection[str]) -> tuple[RemoteTask, ...]:
+    async def strays(self, doubted: Sequence[Doubt], known: Collection[str]) -> tuple[RemoteTask, ...] | None:
         """Remote tasks of ours that came to light after their doubt was answered: a create executed late, or
-        listed late. ``known`` are the uuids the manifest has already. Best effort: a list that cannot be
-        walked shows none."""
-        if not doubted:
-            return ()
+        listed late. ``known`` are the uuids the manifest has already. None when the list cannot be walked to
+        its end."""
         oldest_at = min(doubt.task.intent_at for doubt in doubted)
         stores = {doubt.identity.logstore for doubt in doubted}
         logstore = next(iter(stores)) if len(stores) == 1 else ""
@@ -111,7 +109,7 @@ class Resolver:
                 walked = await self._walk(logstore, oldest_at + self._tasks.server_offset_s - REACH_BACK_S)
         except (ServiceError, CredentialsError) as error:
             self._observer.noted("strays.walk_failed", error=str(error)[:200])
-            return ()
+            return None
         # What the manifest holds under the number may be a twin that is deleted already: nothing that became
         # of it is true of this one.
         by_number = {doubt.task.number: replace(doubt.task, deleted=False) for doubt in doubted}

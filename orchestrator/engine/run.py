@@ -14,7 +14,7 @@ from orchestrator.core.report import Gap, JobReport, Redone, Report, exit_of_gap
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine import rechecking, redo
-from orchestrator.engine.arrivals import Stray
+from orchestrator.engine.arrivals import Sought, Stray
 from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.clean import Surplus, delete_surplus
 from orchestrator.engine.context import JobContext, Room
@@ -210,8 +210,7 @@ async def _begin(
                 async for part in planned_slices(view, lacking, counting, lanes, room):
                     cells = [cell for slice_ in part for cell in rechecking.in_cells(slice_, view)]
                     await driver.add_planned([await begun_anew(cell, room.manifest) for cell in cells])
-        for task in await driver.resolver_of(job.name).strays(*await doubted_lately(job, room)):
-            driver.post(Stray(task))
+        await _seek_strays(job, room, driver)
     except OrchestratorError as error:
         if error.exit_code == ExitCode.STORAGE:
             driver.stop(fault_of(error))
@@ -223,6 +222,16 @@ async def _begin(
         raise
     finally:
         driver.working_on(job.name, -1)
+
+
+async def _seek_strays(job: Job, room: Room, driver: Driver) -> None:
+    """Creates that took effect after all are let go."""
+    doubts, known = await doubted_lately(job, room)
+    strays = await driver.resolver_of(job.name).strays(doubts, known) if doubts else None
+    if strays is not None:
+        for task in strays:
+            driver.post(Stray(task))
+        driver.post(Sought(job.name))
 
 
 async def _report(

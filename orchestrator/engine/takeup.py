@@ -243,10 +243,12 @@ def _may_go_on(job: Job, slice_: Slice) -> bool:
 
 
 async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], frozenset[str]]:
-    """Answered doubts of the last day whose name no create can bear again, and every uuid known for them."""
-    rows = [
-        task for task in await room.manifest.in_doubt_since(room.clock.now() - DAY_S) if task.job == job.name
-    ]
+    """Answered doubts whose name no create can bear again, and every uuid known for them: those of the last
+    day, and all that were younger than a day when strays were last looked for. A run that lasts, or nights
+    without one, let none of them slip through."""
+    sought_at = await room.manifest.strays_sought_at(job.name)
+    since_at = 0.0 if sought_at is None else min(sought_at, room.clock.now()) - DAY_S
+    rows = [task for task in await room.manifest.in_doubt_since(since_at) if task.job == job.name]
     known = {task.number for task in rows if task.uuid}
     doubts: dict[int, Doubt] = {}
     for task in rows:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
+from orchestrator.engine.arrivals import Arrival, Deleted, PlannedBatch, Sought, Stray
 from orchestrator.ports.store import Changes, Covered, JournalEntry, Outlived
 
 __all__ = ["Transaction"]
@@ -39,6 +40,19 @@ class Transaction:
 
     def slices(self) -> tuple[Slice, ...]:
         return tuple(self._slices.values())
+
+    def arrived(self, item: Arrival) -> None:
+        """What reaches the driver besides events of slices."""
+        match item:
+            case PlannedBatch():
+                self.plan(item.slices, item.job)
+            case Stray():
+                self.note_task(replace(item.task, surplus=True))
+                self.orders.append(ev.DeleteRemote(item.task))
+            case Deleted():
+                self.note_task(replace(item.task, surplus=True, deleted=True))
+            case Sought():
+                self._journal.append(JournalEntry(self._now, item.job, "", "strays_sought", {}))
 
     def plan(self, slices: tuple[Slice, ...], job: Job | None = None) -> None:
         """New slices; one that is born empty is covered at once. ``job`` is remembered with its identity."""

@@ -211,6 +211,12 @@ WHERE t.slice_id = :id AND NOT t.forgotten ORDER BY t.number, t.uuid
 SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
 WHERE t.slice_id = :id ORDER BY t.number, t.uuid
 
+-- name: orphans
+SELECT t.*, j.name AS job_name FROM remote_tasks t JOIN jobs j ON j.key = t.job
+WHERE t.number >= 0 AND j.name = :job AND NOT t.forgotten AND t.slice_id <> '' AND t.start_s < :to_s AND t.end_s > :from_s
+  AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.id = t.slice_id)
+ORDER BY t.number, t.uuid
+
 -- name: children
 SELECT id FROM slices INDEXED BY slices_by_parent WHERE parent = :id AND parent <> '' ORDER BY start_s, id
 
@@ -250,6 +256,10 @@ WHERE t.number IN (
   SELECT task_number FROM slices INDEXED BY slices_in_doubt WHERE state = 'in_doubt' AND task_number IS NOT NULL
 )
 ORDER BY t.number, t.uuid
+
+-- name: strays_sought_at
+SELECT max(n.at) FROM journal n JOIN jobs j ON j.key = n.job
+WHERE n.slice_id = '' AND j.name = :job AND n.event = 'strays_sought'
 
 -- name: story
 SELECT n.number, n.at, j.name AS job_name, n.slice_id, n.event, n.detail FROM journal n JOIN jobs j ON j.key = n.job

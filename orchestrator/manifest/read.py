@@ -38,12 +38,14 @@ __all__ = [
     "next_due_at",
     "next_number",
     "one_slice",
+    "orphans",
     "quick_check",
     "replaced",
     "replacing",
     "run_times_s",
     "slices",
     "story",
+    "strays_sought_at",
     "surplus",
     "tasks_ever",
     "tasks_of_number",
@@ -330,6 +332,12 @@ def children(connection: sqlite3.Connection, slice_id: str) -> tuple[Slice, ...]
     return _all_of(connection, (row["id"] for row in connection.execute(sql("children"), {"id": slice_id})))
 
 
+def orphans(connection: sqlite3.Connection, job: str, window: Window) -> tuple[RemoteTask, ...]:
+    """Remote tasks whose slice is gone though nobody forgot it. Looks at every remote task there is."""
+    span = {"job": job, "from_s": window.start_s, "to_s": window.end_s}
+    return tuple(task_of(row) for row in connection.execute(sql("orphans"), span))
+
+
 def like(connection: sqlite3.Connection, text: str, limit: int) -> tuple[str, ...]:
     """Ids of slices, living or only told of, and uuids that begin with ``text``; when there is none, those
     next to it in the alphabet."""
@@ -379,6 +387,12 @@ def story(connection: sqlite3.Connection, slice_id: str) -> tuple[JournalLine, .
 def listings(connection: sqlite3.Connection, job: str) -> tuple[JournalLine, ...]:
     """What the service's lists had to say about a job's logstore and log streams, in the order of time."""
     return tuple(line_of(row) for row in connection.execute(sql("listings"), {"job": job}))
+
+
+def strays_sought_at(connection: sqlite3.Connection, job: str) -> float | None:
+    """The last time the list was walked to its end for a job's strays."""
+    row = connection.execute(sql("strays_sought_at"), {"job": job}).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
 
 
 def lately(connection: sqlite3.Connection, job: str, state: SliceState, limit: int) -> tuple[Past, ...]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from orchestrator.core.estimating import Past
 from orchestrator.core.model import RemoteTask, Slice, SliceState
-from orchestrator.core.window import WindowSet
+from orchestrator.core.window import Window, WindowSet
 from orchestrator.manifest import read
 from orchestrator.ports.store import Acceptance, Ended, JournalLine
 
@@ -37,6 +37,9 @@ class Telling(ABC):
     async def children(self, slice_id: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.children(connection, slice_id))
 
+    async def orphans(self, job: str, window: Window) -> tuple[RemoteTask, ...]:
+        return await self._ask(lambda connection: read.orphans(connection, job, window))
+
     async def like(self, text: str, limit: int) -> tuple[str, ...]:
         return await self._ask(lambda connection: read.like(connection, text, limit))
 
@@ -52,6 +55,9 @@ class Telling(ABC):
 
     async def listings(self, job: str) -> tuple[JournalLine, ...]:
         return await self._ask(lambda connection: read.listings(connection, job))
+
+    async def strays_sought_at(self, job: str) -> float | None:
+        return await self._ask(lambda connection: read.strays_sought_at(connection, job))
 
     async def lately(self, job: str, state: SliceState, limit: int) -> tuple[Past, ...]:
         return await self._ask(lambda connection: read.lately(connection, job, state, limit))

@@ -295,6 +295,11 @@ class ManifestReader(Protocol):
         """Slices that were made of this one, by window."""
         ...
 
+    async def orphans(self, job: str, window: Window) -> tuple[RemoteTask, ...]:
+        """Remote tasks that asked for rows of ``window`` for slices the manifest does not know any more,
+        though nobody forgot them, by number."""
+        ...
+
     async def like(self, text: str, limit: int) -> tuple[str, ...]:
         """At most ``limit`` ids of slices and uuids that begin with ``text``, or else those that come next to
         it in the alphabet."""
@@ -316,6 +321,11 @@ class ManifestReader(Protocol):
         """When the service's lists began and ceased to name the job's logstore and its log streams, oldest
         first: ``logstore_listed``, ``logstore_vanished``, ``stream_listed``, ``stream_vanished``, the latter
         with ``logstream`` in their detail."""
+        ...
+
+    async def strays_sought_at(self, job: str) -> float | None:
+        """When strays of the job were last looked for through all of the list (``strays_sought`` in the
+        journal), UTC epoch seconds; None when they never were."""
         ...
 
     async def ended_since(self, at: float) -> Ended:

@@ -236,6 +236,20 @@ def test_a_kept_child_takes_over_its_parents_remote_task(on_a_manifest: Suite, c
     on_a_manifest(work)
 
 
+def test_the_last_look_for_strays_is_remembered(on_a_manifest: Suite) -> None:
+    """By job, and only the latest one."""
+
+    async def work(manifest: ManifestWriter) -> None:
+        await manifest.commit(Changes(slices=(piece(),)))
+        assert await manifest.strays_sought_at("web") is None
+        for at in (100.0, 300.0):
+            await manifest.commit(Changes(journal=(JournalEntry(at, "web", "", "strays_sought", {}),)))
+        assert await manifest.strays_sought_at("web") == 300.0
+        assert await manifest.strays_sought_at("other") is None
+
+    on_a_manifest(work)
+
+
 def test_strays_of_doubtful_intents_are_looked_for_while_and_after_they_are_in_doubt(
     on_a_manifest: Suite,
 ) -> None:

@@ -24,6 +24,24 @@ FOUND = {
         "60%+1,62%+4",
         30,
     ),
+    "a second divided another way was gathered together with the parts of the first division": (
+        1003,
+        ("overfull seconds", "start exclusive", "many log streams", "malformed answers"),
+        "",
+        1,
+    ),
+    "an exclusive start kept the early end of a second short for ever": (
+        1439,
+        ("malformed answers", "start exclusive", "overfull seconds"),
+        "",
+        30,
+    ),
+    "a day without the service let a stray slip through": (
+        2184,
+        ("made very late", "overfull seconds", "out of service later"),
+        "30%+4",
+        1,
+    ),
 }
 """Episodes that broke a promise once, as shrunk."""
 
