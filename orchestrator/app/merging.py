@@ -105,11 +105,14 @@ class _Nothing:
 @contextmanager
 def archive(manifest: str, job: Job, window: Window, jobs_words: str) -> Iterator[Archive]:
     """Open the ledger at ``manifest`` to read. The loop inside runs only while the ledger is asked. Raises
-    ManifestDamaged, ManifestTooNew, StorageError."""
+    UsageError when the job exports something else now, ManifestDamaged, ManifestTooNew, StorageError."""
+    from orchestrator.engine.takeup import check_identity
+
     with asyncio.Runner() as runner:
         opening = manifest_to_read(manifest)
         reader = runner.run(opening.__aenter__())
         try:
+            runner.run(check_identity(job, reader))
             status = runner.run(job_status(job, reader, jobs_words))
             yield Archive(job, window, status, _Pages(runner, reader, job, window, status))
         finally:

@@ -71,7 +71,7 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
     """``job_file`` with the jobs of its fleets."""
     fault = _cleaned(stage, values.report_error(report))
     if fault is not None:
-        complain(stage.redaction, fault.message, values.hint_of(fault.code), fault.request_id)
+        complain(stage.redaction, fault.message, fault.hint or values.hint_of(fault.code), fault.request_id)
     redone = [item for job in report.jobs for item in job.redone]
     fleets = tuple(masked(found, stage.redaction.own_words) for found in report.fleets)
     report = replace(report, fleets=fleets)

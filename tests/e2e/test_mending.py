@@ -249,6 +249,7 @@ def test_a_forgotten_name_may_mean_other_records(desk: Program) -> None:
     changed = ran(desk, *NIGHT)
     assert changed.exit == 2
     assert "forget" in changed.document["error"]["hint"]
+    assert "let the old one go with `orchestrator forget --job web`" in changed.err
     assert ask(desk, "forget", "--job", "wbe", "--yes").document["error"]["hint"] == "did you mean web?"
     assert ask(desk, "forget", "--job", "web", "--yes").exit == 0
     assert ran(desk, *NIGHT).exit in (0, 7)

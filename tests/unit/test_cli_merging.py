@@ -20,7 +20,7 @@ S = HOUR.start_s
 HALVES = (Window(S, S + 1800), Window(S + 1800, S + 3600))
 JOBS = """\
 [service]
-endpoint = "http://127.0.0.1:9"
+region = "bj"
 [limits]
 disk_reserve = "1kB"
 [[jobs]]
@@ -201,6 +201,18 @@ def test_a_file_swapped_under_a_merge_is_no_damage(
     assert "exported anew or forgotten while they were merged" in done.err
     assert "merge again" in done.err
     assert not (archived.folder / "hour.jsonl").exists()
+
+
+def test_rows_of_another_search_are_not_given_out_under_the_jobs_name(archived: Archived) -> None:
+    """What was exported before the query changed is not what the job asks for now: told with the ways out."""
+    known(archived, archived.half(0), archived.half(1))
+    changed = JOBS.replace('logstore = "web"\n', 'logstore = "web"\nquery = "level:ERROR"\n')
+    (archived.folder / "jobs.toml").write_text(changed, encoding="utf-8")
+    refused = archived.merge("-o", "hour.jsonl", "--allow-gaps")
+    assert refused.exit == 2
+    assert "query: 'match *' in the manifest, 'match level:ERROR' in the job file" in refused.err
+    assert "orchestrator forget --job web" in refused.err
+    assert archived.left() == set()
 
 
 def test_an_existing_file_is_replaced_only_when_told_so(archived: Archived) -> None:
