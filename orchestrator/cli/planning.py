@@ -120,6 +120,8 @@ def _show_picture(out: Stdout, picture: Picture, timezone: str, columns: int) ->
 def _show_sums(out: Stdout, plan: JobPlan) -> None:
     took = f"planning took {counted(plan.planning_requests, 'request')}"
     out.line(f"{_INDENT}{counted(len(plan.slices), 'slice')}, {_lines_text(plan)}")
+    if any(item.lines is None for item in plan.slices):
+        out.line(f"{_INDENT}where nothing is counted slices follow the rows as they come: a guess so far")
     out.line(f"{_INDENT}about {counted(plan.requests, 'request')}; {took}")
     if plan.slices:
         size = "unknown" if plan.bytes_stored is None else f"about {bytes_text(plan.bytes_stored)}"

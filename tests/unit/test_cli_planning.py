@@ -232,7 +232,10 @@ def test_estimates_and_the_unknown_say_so() -> None:
     assert "3 slices, about 1,500 lines and what is in 1 slice not counted" in text
     assert "time unknown, as no remote task ran yet; size unknown" in text
     assert "planning took 2 requests" in text
-    assert "1 slice, lines unknown" in shown(planned(piece(0, 100, None)))
+    blind = shown(planned(piece(0, 100, None)))
+    assert "1 slice, lines unknown" in blind
+    assert "where nothing is counted slices follow the rows as they come: a guess so far" in blind
+    assert "a guess so far" not in shown(planned(piece(0, 100, 5)))
 
 
 def test_time_and_size_are_told_when_they_are_known() -> None:
