@@ -394,7 +394,8 @@ KEYS: tuple[Key, ...] = (
         "jobs",
         "layout",
         Kind.TEXT,
-        "Path below the destination; ~stream slug and extension follow. Also {project} and {logstore}.",
+        "Path below the destination, with both ends to the second; ~stream slug and extension follow. "
+        "Also {project} and {logstore}.",
         default="{job}/{start:%Y/%m/%d}/{start_utc:%Y%m%dT%H%M%SZ}_{end_utc:%Y%m%dT%H%M%SZ}",
         form=Form(
             _NOT_BLANK.pattern, "a relative path of fields, A to Z, a to z, 0 to 9 and _ . = @ + , - /"

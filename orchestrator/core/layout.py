@@ -244,20 +244,10 @@ def _check_unique(pieces: _Pieces, zone: tzinfo, from_s: int, to_s: int) -> list
             given[piece.field].add(piece.directive)
     dated = [field for field in ("start", "start_utc") if _is_whole(given[field])]
     ended = [field for field in ("end", "end_utc") if {"H", "M", "S"} <= given[field]]
-    if not dated:
-        return [
-            Objection(
-                "a layout that can give two slices one path",
-                "the start to the second, as in {start_utc:%Y%m%dT%H%M%SZ}",
-            )
-        ]
-    if not ended:
-        return [
-            Objection(
-                "a layout that can give two slices one path",
-                "the end to the second too, as in {end_utc:%H%M%S}",
-            )
-        ]
+    wanted = [] if dated else ["the start to the second, as in {start_utc:%Y%m%dT%H%M%SZ}"]
+    wanted += [] if ended else ["the end to the second too, as in {end_utc:%H%M%S}"]
+    if wanted:
+        return [Objection("a layout that can give two slices one path", "; ".join(wanted))]
     tells_offset = any("z" in given[field] for field in ("start", "end"))
     if dated == ["start"] and not tells_offset and len(_offsets(zone, from_s, to_s)) > 1:
         return [

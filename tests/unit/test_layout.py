@@ -152,6 +152,13 @@ def test_the_nearest_field_is_named() -> None:
     assert "{job}" in objection.allowed
 
 
+def test_both_ends_are_asked_for_at_once() -> None:
+    """A layout that lacks start and end hears of both, not of the second after mending the first."""
+    (objection,) = check_layout("{job}", align=Align.NONE, zone=UTC, from_s=FROM_S, to_s=TO_S)
+    assert "{start_utc:%Y%m%dT%H%M%SZ}" in objection.allowed
+    assert "{end_utc:%H%M%S}" in objection.allowed
+
+
 def test_a_layout_that_is_none_is_not_rendered() -> None:
     """Rendering and comparing refuse what checking refuses."""
     with pytest.raises(Wrong, match="unknown field"):
