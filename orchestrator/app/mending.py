@@ -223,7 +223,8 @@ async def to_redo(
     job_file: JobFile, house: House, *, slice_id: str, from_: str, to: str
 ) -> tuple[House, dict[str, tuple[Slice, ...]]]:
     """The house narrowed to the slices of the one job of ``job_file`` that are to be exported anew, and those
-    slices: the one that ``slice_id`` means, or all that meet the window, whole. Raises UsageError."""
+    slices: the one that ``slice_id`` means, or all that meet the window, whole. A part of a second that was
+    divided means that second. Raises UsageError."""
     from orchestrator.engine.audit import all_slices
     from orchestrator.engine.redo import REDOABLE
 
@@ -249,6 +250,7 @@ async def to_redo(
                 f"job {job.name}: nothing was exported in {asked!r} yet",
                 hint="`orchestrator run` exports what is missing",
             )
+    chosen = await _with_wholes(chosen, manifest)
     window = Window(
         min(slice_.window.start_s for slice_ in chosen), max(slice_.window.end_s for slice_ in chosen)
     )
@@ -257,6 +259,20 @@ async def to_redo(
         for context in house.contexts
     )
     return replace(house, contexts=narrowed), {job.name: tuple(chosen)}
+
+
+async def _with_wholes(chosen: Sequence[Slice], manifest: ManifestReader) -> list[Slice]:
+    """Parts of a divided second are proven together, so they are done together; one that failed is tried
+    again in its own place."""
+    from orchestrator.core.model import SliceState
+
+    found: dict[str, Slice] = {}
+    for slice_ in chosen:
+        whole = await manifest.slice(slice_.whole) if slice_.whole else None
+        stored = slice_.state in (SliceState.DONE, SliceState.EMPTY)
+        meant = whole if whole is not None and stored else slice_
+        found.setdefault(meant.id, meant)
+    return list(found.values())
 
 
 async def _one_slice(job_file: JobFile, job: Job, wanted: str, manifest: ManifestReader) -> Slice:
@@ -271,7 +287,8 @@ async def _one_slice(job_file: JobFile, job: Job, wanted: str, manifest: Manifes
             hint="it was forgotten" if found is None else f"it belongs to job {found.job}",
         )
     unfinished = found.state in (*LIVE_STATES, SliceState.PLANNED)
-    if found.state in REDOABLE or unfinished:
+    divided = found.state is SliceState.SUPERSEDED and await manifest.parts(found.id)
+    if found.state in REDOABLE or unfinished or divided:
         return found  # what is unfinished is simply gone on with
     raise UsageError(
         f"slice {found.id} is {found.state.value}: its window belongs to other slices",

@@ -7,6 +7,7 @@ Commands that judge a window (run, status, gaps, verify) exit with what they fin
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["exit_of", "gaps", "manifest", "settled_to_of", "story", "verify"]
 
+NOTHING_COUNTED = (
+    "verify --recount: the service could not count a single slice, so nothing is known of lines that came "
+    "late; perhaps it can later, perhaps the logstore has no index"
+)
+"""A count that cannot be had disagrees with nothing: the exit stays what the files say."""
 _QUOTED = frozenset({"message", "failed_code", "failed_message", "remote_state"})
 """What a line of the journal keeps of the service's own words."""
 
@@ -128,6 +134,8 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
             )
 
     report = asyncio.run(verified())
+    if report.counted_nothing:
+        print(NOTHING_COUNTED, file=sys.stderr)
     if stage.document:
         stage.document.put("files_checked", report.files_checked)
         stage.document.put("files_read", report.files_read)
@@ -135,6 +143,7 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
         stage.document.put("bytes_checked", report.bytes_read)
         stage.document.put("slices_recounted", report.recounted if recount else None)
         stage.document.put("slices_uncounted", report.uncounted if recount else None)
+        stage.document.put("counted_nothing", report.counted_nothing if recount else None)
         stage.document.stream("findings", (values.finding_json(item) for item in report.findings))
         stage.document.end(report.exit, complete=not report.findings)
     else:

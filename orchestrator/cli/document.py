@@ -59,6 +59,7 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
         "bytes_checked": 0,
         "slices_recounted": None,
         "slices_uncounted": None,
+        "counted_nothing": None,
         "findings": [],
     },
 }

@@ -235,13 +235,18 @@ def show_verify(out: Stdout, report: VerifyReport) -> None:
         read = f"{report.files_read:,} read whole ({bytes_text(report.bytes_read)})"
         looked = f"{report.files_looked_at:,} only looked at (presence and size)"
         files = f"{counted(report.files_checked, 'file')}: {read}, {looked}"
-    if report.recounted:
-        files += f", {counted(report.recounted, 'slice')} counted again"
+    asked = report.recounted + report.uncounted
     if report.uncounted:
-        files += f" ({counted(report.uncounted, 'slice')} cannot be counted)"
+        files += f", {report.recounted:,} of {counted(asked, 'slice')} counted again"
+        files += f", {report.uncounted:,} cannot be counted"
+    elif asked:
+        files += f", {counted(asked, 'slice')} counted again"
     if not rows:
-        out.line(f"{files}: all agree")
+        out.line(f"{files}: {'what was checked agrees' if report.uncounted else 'all agree'}")
     else:
         out.line(f"{files}: {counted(len(rows), 'disagreement')}")
+    for problem, advice in dict.fromkeys((item.problem, item.advice) for item in report.findings):
+        if advice:
+            out.line(f"  {problem}: {advice}")
     for mend in dict.fromkeys(item.mend for item in report.findings if item.mend):
         out.line(f"  {mend}")

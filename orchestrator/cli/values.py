@@ -183,6 +183,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "problem": finding.problem,
         "marked": finding.marked,
         "mend": finding.mend or None,
+        "advice": finding.advice or None,
     }
 
 

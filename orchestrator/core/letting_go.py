@@ -42,7 +42,7 @@ def withdrawn(slice_: Slice, event: ev.Withdrawn, now: float, rules: Rules) -> e
 
 
 def marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step:
-    """An audit found the stored window wanting: it is no longer covered."""
+    """An audit found the stored window, or a divided second, wanting: it is no longer covered."""
     return ev.Step(
         replace(slice_, state=S.FAILED, reason=event.reason, evidence=Evidence.NONE),
         uncovered=slice_.window,

@@ -126,6 +126,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     },
     (S.DONE, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.EMPTY, ev.Marked): _row(letting_go.marked, S.FAILED),
+    (S.SUPERSEDED, ev.Marked): _row(letting_go.marked, S.FAILED),
     (S.FAILED, ev.Resumed): _row(resuming.revived, S.PLANNED, S.SETTLING),
     (S.ABANDONED, ev.Resumed): _row(resuming.revived, S.PLANNED),
 }

@@ -22,6 +22,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
+from orchestrator.dataplane.rowcount import rows_in
 from orchestrator.dataplane.staging import FOLDER, SUFFIXES, storage_faults, sync_folder
 from orchestrator.errors import IntegrityError, PathOccupied, StorageError
 from orchestrator.ports.files import Publication, PublishOutcome
@@ -66,6 +67,9 @@ class FolderDestination:
 
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
         return await _off_loop(partial(_complaint, os.path.join(self._root, path), size_bytes, sha256))
+
+    async def rows(self, path: str, *, time_field: str, expected: int) -> int | None:
+        return await _off_loop(partial(rows_in, os.path.join(self._root, path), time_field, expected))
 
 
 def stale_staging(folder: str, keep: set[str]) -> list[str]:
@@ -234,12 +238,12 @@ def _sync_file(path: str) -> None:
 
 
 def _complaint(path: str, size_bytes: int, sha256: str | None) -> str:
-    """What is wrong with a file: "", ``missing``, ``size differs`` or ``digest differs``."""
+    """What is wrong with a file: "", ``missing``, ``not a file``, ``size differs`` or ``digest differs``."""
     with storage_faults(path):
         try:
             size = os.stat(path).st_size if os.path.isfile(path) else None
             if size is None:
-                return "missing"
+                return "not a file" if os.path.lexists(path) else "missing"
             if size != size_bytes:
                 return "size differs"
             return "digest differs" if sha256 is not None and _digest(path) != sha256 else ""

@@ -1,26 +1,26 @@
 """Of which young slices does the service have more lines now than are stored?
 
 A slice that grew gets a next generation beside it, the way a redo does: what stands stays covered until the
-new one is verified (``redo``). One the service now has fewer lines of is only told: nothing better can be
-had.
+new one is verified (``redo``). A second that was divided is divided anew. What the service now has fewer
+lines of is only told: nothing better can be had.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from orchestrator.core.align import align_boundaries
 from orchestrator.core.job import Job
 from orchestrator.core.model import Slice, SliceState, slice_id
+from orchestrator.core.reasons import short_by
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window
-from orchestrator.engine.audit import all_slices
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.counting import Counting
-from orchestrator.engine.recounting import recounted, stored_rows
-from orchestrator.engine.redo import next_generation
+from orchestrator.engine.recounting import held, recounted
+from orchestrator.engine.redo import divided_anew, next_generation
 
 __all__ = ["grown", "in_cells", "is_due"]
 
@@ -53,26 +53,19 @@ async def grown(context: JobContext, counting: Counting, room: Room) -> tuple[Sl
     found: list[Slice] = []
     for view in views(context.job):
         seen = replace(context, job=view)
-        stored = _stored(seen, room, young, pending)
+        stored = held(view, room.manifest, young, without=pending)
         async for recount in recounted(stored, view.identity.logstream, counting):
             slice_, lines = recount.slice, recount.lines
-            if lines is None or lines < stored_rows(slice_):
+            if lines is None or lines < recount.rows:
                 word = "uncounted" if lines is None else "fewer"
                 room.observer.noted(f"recheck.{word}", job=slice_.job, slice=slice_.id, lines=lines)
             else:
                 room.observer.noted("recheck.grown", job=slice_.job, slice=slice_.id, lines=lines)
-                found.append(next_generation(seen, slice_))
+                if slice_.state is SliceState.SUPERSEDED:
+                    found.append(await divided_anew(seen, slice_, short_by(lines - recount.rows), room))
+                else:
+                    found.append(next_generation(seen, slice_))
     return tuple(found)
-
-
-async def _stored(
-    context: JobContext, room: Room, young: Window, pending: frozenset[str]
-) -> AsyncIterator[Slice]:
-    job = context.job
-    async for slice_ in all_slices(room.manifest, job.name, _STORED, young):
-        mine = not job.one_stream or slice_.logstream == job.identity.logstream
-        if mine and not slice_.whole and slice_.id not in pending:
-            yield slice_
 
 
 def in_cells(slice_: Slice, job: Job) -> Iterator[Slice]:

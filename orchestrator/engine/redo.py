@@ -9,6 +9,9 @@ done.
 If the new one has to be divided, its parts are verified one by one but withheld, and placed together by
 ``swap`` when the run is at its end: all of them, then the old file goes. If any of them fails, none takes its
 place.
+
+A second that was divided has no file of its own that could stand until then: it is asked for, and divided,
+again. Its window is a gap until its parts are added up; their files stand until better ones take their place.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from orchestrator.core.reasons import Reason
 from orchestrator.core.report import Redone, RedoOutcome
 from orchestrator.core.window import subtract
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.stages.divide import gather
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError, PathOccupied
 from orchestrator.ports.files import Publication
 from orchestrator.ports.store import ManifestReader
 
-__all__ = ["REDOABLE", "begin", "next_generation", "outcomes", "swap"]
+__all__ = ["REDOABLE", "begin", "divided_anew", "next_generation", "outcomes", "swap"]
 
 REDOABLE = (SliceState.DONE, SliceState.EMPTY, SliceState.FAILED)
 _STORED = frozenset({SliceState.DONE, SliceState.EMPTY})
@@ -37,8 +41,8 @@ AT_ONCE = 500
 
 
 async def begin(context: JobContext, chosen: Sequence[Slice], room: Room) -> None:
-    """Plan the next generation of every stored slice among ``chosen`` that has none under way. Parts of a
-    divided second are left: they are proven together only."""
+    """Plan the next generation of every stored slice among ``chosen`` that has none under way; seconds that
+    were divided become gaps, to be tried again. Their parts alone are left: they are proven together only."""
     pending = frozenset(await room.manifest.replaced(context.job.name))
     fresh = [
         next_generation(context, slice_)
@@ -50,6 +54,27 @@ async def begin(context: JobContext, chosen: Sequence[Slice], room: Room) -> Non
         transaction.plan(tuple(fresh[start : start + AT_ONCE]), context.job)
         await room.manifest.commit(transaction.changes())
         room.boundary.reached("redo.begun")
+    for slice_ in chosen:
+        if slice_.state is SliceState.SUPERSEDED and await gather(slice_.id, room.manifest) is not None:
+            await _reopened(context, slice_, Reason.NOT_EXPORTED, room)
+
+
+async def divided_anew(context: JobContext, whole: Slice, reason: str, room: Room) -> Slice:
+    """A second that was divided, planned once more. Until it is stored it is a gap for ``reason``, from this
+    moment on."""
+    failed = await _reopened(context, whole, reason, room)
+    return transition(failed, ev.Resumed(failed.id), room.clock.now(), Rules(context.job)).slice
+
+
+async def _reopened(context: JobContext, whole: Slice, reason: str, room: Room) -> Slice:
+    now = room.clock.now()
+    event = ev.Marked(whole.id, reason)
+    step = transition(whole, event, now, Rules(context.job))
+    transaction = Transaction(now)
+    transaction.add(whole, event, step)
+    await room.manifest.commit(transaction.changes())
+    room.boundary.reached("redo.reopened")
+    return step.slice
 
 
 def next_generation(context: JobContext, old: Slice) -> Slice:
@@ -198,8 +223,8 @@ async def outcomes(
             outcome, reason = RedoOutcome.KEPT, Reason.OVERFULL_SECOND
         elif now is None or now.state in _HANDED_ON:
             outcome = RedoOutcome.REPLACED
-        elif slice_.state is SliceState.FAILED:
-            # Tried again in its own place: nothing was stored that had to be kept.
+        elif slice_.state in (SliceState.FAILED, SliceState.SUPERSEDED):
+            # Tried again in its own place.
             if now.state in _STORED:
                 outcome = RedoOutcome.REPLACED
             elif now.state is SliceState.FAILED:

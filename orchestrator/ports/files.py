@@ -58,8 +58,13 @@ class Destination(Protocol):
         ...
 
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
-        """Empty when the published file is as the ledger says, else ``missing``, ``size differs`` or ``digest
-        differs``."""
+        """Empty when the published file is as the ledger says, else ``missing``, ``not a file`` (something
+        else stands there), ``size differs`` or ``digest differs``."""
+        ...
+
+    async def rows(self, path: str, *, time_field: str, expected: int) -> int | None:
+        """How many rows the published file holds; None when it cannot be read as rows. ``expected`` is what
+        the ledger says: where the file's line ends come to that, no row is looked at. Raises StorageError."""
         ...
 
 

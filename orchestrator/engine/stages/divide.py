@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 from orchestrator.core import events as ev
 from orchestrator.core.model import Evidence, Slice, SliceState
 from orchestrator.core.retry import backoff_s
+from orchestrator.core.window import subtract
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.coverage import all_slices
 from orchestrator.engine.lineage import descendants
 from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
 from orchestrator.ports.service import CountUnavailable
@@ -93,10 +95,13 @@ async def relieve(order: ev.Relieve, context: JobContext, room: Room) -> AsyncIt
 
 
 async def _stands_elsewhere(slice_: Slice, manifest: ManifestReader) -> bool:
-    """Whether every slice a divided one was handed on to is stored, through all generations."""
+    """Whether every slice a divided one was handed on to is stored, through all generations; of one that had
+    to give way to others, whether these hold its window."""
     if slice_.state not in DIVIDED:
         return False
     children = await manifest.children(slice_.id)
+    if not children and not slice_.whole and slice_.state is SliceState.SUPERSEDED:
+        return await _held_by_others(slice_, manifest)
     whole_id = children[0].whole if children else slice_.whole
     if whole_id:
         whole = await manifest.slice(whole_id)
@@ -106,6 +111,15 @@ async def _stands_elsewhere(slice_: Slice, manifest: ManifestReader) -> bool:
         if child.state not in STORED and not await _stands_elsewhere(child, manifest):
             return False
     return bool(whole_id or children)
+
+
+async def _held_by_others(slice_: Slice, manifest: ManifestReader) -> bool:
+    window = slice_.window
+    stored = [one async for one in all_slices(manifest, slice_.job, tuple(STORED), window)]
+    divided = [whole for whole in await manifest.divided(slice_.job, window) if whole.state in DIVIDED]
+    others = [one for one in stored if not one.whole and not one.replaces]
+    others += [whole for whole in divided if whole.evidence is not Evidence.NONE]
+    return not subtract((window,), [one.window for one in others if one.logstream == slice_.logstream])
 
 
 async def _outdated(part: Slice, manifest: ManifestReader) -> bool:
