@@ -95,8 +95,8 @@ def _truncated(slice_: Slice, task: RemoteTask, receipt: Receipt) -> Verdict:
     if receipt.kept is not None and slice_.window.holds(receipt.kept):
         return Verdict(Ruling.CUT)
     margin_first = task.window.end_s > slice_.window.end_s if task.order is Order.DESC else True
-    crowded = task.window != slice_.window and receipt.dropped_rows > receipt.stored_rows
-    if crowded and margin_first and receipt.time_known:
+    crowded = receipt.inside_rows is not None and 2 * receipt.inside_rows < receipt.served_rows
+    if crowded and margin_first and task.window != slice_.window:
         return Verdict(Ruling.CROWDED)
     if slice_.window.length_s > 1:
         return Verdict(Ruling.SPLIT)

@@ -293,6 +293,9 @@ class Receipt:
     start_met: bool = field(default=False, compare=False)
     """A row dated exactly at the requested start was served: the service counts a task's start in. Learned
     while the run lasts and not kept in the manifest; without it one more count settles the same question."""
+    inside_rows: int | None = field(default=None, compare=False)
+    """Rows served that lie in the window, whether they were kept or not; None when not known. Not kept in the
+    manifest: it only says why a file is full."""
 
 
 @dataclass(frozen=True, slots=True)

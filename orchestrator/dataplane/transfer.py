@@ -377,6 +377,7 @@ class _Transfer:
             time_known=verdict.time_known,
             wire_bytes=self._inflow.progress.wire_bytes,
             start_met=survey.start_met,
+            inside_rows=survey.inside if verdict.time_known else None,
         )
 
     def _conclude(self, receipt: Receipt) -> None:

@@ -17,7 +17,7 @@ from orchestrator.core.window import Window
 from orchestrator.errors import ServiceError
 from orchestrator.ports.service import CountApi, CountUnavailable, Histogram
 
-__all__ = ["Counting", "Found"]
+__all__ = ["Counting", "Found", "Silence"]
 
 _EVERYTHING = frozenset({"", "*", "match *"})
 """Queries that match every record (bls-api.md 3.2)."""
@@ -25,6 +25,31 @@ _DEAD_AFTER = 2
 """Failures of a way of counting that never worked, after which it is not tried again."""
 _TOO_MUCH_AFTER = 6
 """The same, for answers that say the window was too much: shorter ones follow."""
+
+
+_SILENT_AFTER = 3
+_ASK_EVERY = 10
+
+
+@dataclass(slots=True)
+class Silence:
+    """Whether a question is worth putting to a service that does not count: after some in a row without an
+    answer only every tenth is, so that a logstore without an index costs no questions for every slice, and
+    one that got an index, or a refusal that was lifted, is noticed all the same."""
+
+    in_row: int = 0
+    passed_over: int = 0
+
+    def worth_asking(self) -> bool:
+        """To be asked once per question."""
+        if self.in_row < _SILENT_AFTER:
+            return True
+        self.passed_over = (self.passed_over + 1) % _ASK_EVERY
+        return self.passed_over == 0
+
+    def heard(self, *, answer: bool) -> None:
+        """What came of a question that was put."""
+        self.in_row = 0 if answer else self.in_row + 1
 
 
 class _Way(Enum):

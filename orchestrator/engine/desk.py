@@ -9,6 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import Fault, Slice
 from orchestrator.core.rules import Rules
 from orchestrator.engine.context import JobContext
+from orchestrator.engine.counting import Silence
 from orchestrator.engine.lanes import Lanes
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
@@ -27,6 +28,7 @@ class Desk:
     watcher: Watcher
     resolver: Resolver
     lanes: Lanes = field(default_factory=Lanes)
+    silence: Silence = field(default_factory=Silence)
     outstanding: int = 0
     open: bool = False
     """The service has answered for this job; before that nothing of it is admitted."""

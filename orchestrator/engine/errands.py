@@ -95,7 +95,7 @@ class Errands:
             case ev.Fetch():
                 self._spawn(self._answer(fetch, order, self._context(order.slice)), self._others)
             case ev.Recount():
-                self._spawn(self._answer(settle.recount, order, self._context(order.slice)), self._others)
+                self._spawn(self._recount(order), self._others)
             case ev.Divide():
                 self._spawn(self._answer(divide.divide, order, self._context(order.slice)), self._others)
             case ev.Gather():
@@ -141,6 +141,10 @@ class Errands:
     async def _plan(self, slice_: Slice) -> None:
         anew = await begun_anew(slice_, self._room.manifest)
         self._post(PlannedBatch((anew,), asyncio.Event()))
+
+    async def _recount(self, order: ev.Recount) -> None:
+        desk = self._desks[order.slice.job]
+        self._post(await settle.recount(order, desk.context, self._room, desk.silence))
 
     async def _publish(self, batch: Sequence[ev.Publish], context: JobContext) -> None:
         for event in await settle.publish(batch, context, self._room):

@@ -67,6 +67,23 @@ def test_what_a_lane_had_not_asked_for_is_asked_for_by_the_next_run(nth: int, tm
     assert rig.complaints(rig.run()) == []
 
 
+def test_a_service_that_does_not_count_is_not_asked_for_every_slice(tmp_path: Path) -> None:
+    """Some questions find out, and one in ten slices later looks again; when counting comes back, the slices
+    that follow are counted."""
+    rig = blind(tmp_path, slices=60, window_s=DAY_S)
+    assert rig.complaints(rig.run()) == []
+    asked = rig.world.witness.requests
+    assert asked["query"] + asked["histogram"] <= 60 / 2
+    rig.world.account.change_store("shop", "web", indexed=True)
+    start_s = rig.setting.window.start_s
+    rig.changed = {"window": Window(start_s - DAY_S, start_s + DAY_S)}
+    assert rig.run().complete
+    counted = (
+        f"select count(*) from slices where start_s < {start_s} and state = 'done' and evidence = 'count'"
+    )
+    assert rig.ledger(counted)[0][0] > 0
+
+
 def test_boundaries_hold_in_lanes(tmp_path: Path) -> None:
     """No slice crosses an hour where hours are asked for, however little comes in one."""
     rig = blind(tmp_path, slices=2, window_s=10 * HOUR_S + 77)

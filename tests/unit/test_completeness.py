@@ -159,7 +159,7 @@ def test_a_file_at_the_limit_is_never_taken_for_whole(
     assert weigh(slice_, TASK, receipt) == verdict
 
 
-CROWDED = replace(FULL, dropped_rows=90, stored_rows=10)
+CROWDED = replace(FULL, inside_rows=10)
 EARLY = replace(TASK, window=Window(WINDOW.start_s - 1, WINDOW.end_s))
 
 
@@ -171,8 +171,8 @@ EARLY = replace(TASK, window=Window(WINDOW.start_s - 1, WINDOW.end_s))
         (replace(PADDED, order=Order.DESC), CROWDED, Ruling.CROWDED),
         (replace(EARLY, order=Order.DESC), CROWDED, Ruling.SPLIT),
         (TASK, CROWDED, Ruling.SPLIT),
-        (EARLY, replace(CROWDED, dropped_rows=50, stored_rows=50), Ruling.SPLIT),
-        (EARLY, replace(CROWDED, time_known=False), Ruling.SPLIT),
+        (EARLY, replace(CROWDED, inside_rows=50), Ruling.SPLIT),
+        (EARLY, FULL, Ruling.SPLIT),
         (EARLY, replace(CROWDED, kept=Window(1000, 1100)), Ruling.CUT),
     ],
     ids=[
@@ -182,7 +182,7 @@ EARLY = replace(TASK, window=Window(WINDOW.start_s - 1, WINDOW.end_s))
         "descending, the margin came last",
         "no margin",
         "half of it",
-        "no times",
+        "not known",
         "some of it whole",
     ],
 )

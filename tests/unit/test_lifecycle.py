@@ -74,15 +74,13 @@ def test_without_a_count_the_request_has_a_margin_of_a_second() -> None:
 def test_what_its_margin_crowded_out_is_asked_for_from_the_other_end() -> None:
     """The margin at the start stays, because the first rows are unsure without it, and comes last."""
     before = slice_(S.TRANSFERRING, task=task(window=Window(999, 1600)))
-    crowded = staged(before, truncated=True, kept=None, served_rows=100, dropped_rows=99, stored_rows=1)
+    crowded = staged(before, truncated=True, kept=None, inside_rows=1)
     assert (crowded.slice.state, crowded.slice.reason) == (S.PLANNED, Reason.CROWDED_OUT)
     assert kinds(crowded) == ["DeleteRemote", "DiscardStaged"]
     intent = admitted(crowded.slice, 2).task
     assert intent is not None
     assert (intent.window, intent.order) == (Window(999, 1600), Order.DESC)
-    last = staged(
-        replace(before, attempt=3), truncated=True, kept=None, served_rows=100, dropped_rows=99, stored_rows=1
-    )
+    last = staged(replace(before, attempt=3), truncated=True, kept=None, inside_rows=1)
     assert (last.slice.state, last.slice.reason) == (S.FAILED, Reason.CROWDED_OUT)
 
 

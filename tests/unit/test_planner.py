@@ -13,7 +13,7 @@ import pytest
 from orchestrator.core.job import Align, Job, JobIdentity, ServiceSpec
 from orchestrator.core.slicing import PlannedWindow, Proof, Rules
 from orchestrator.core.window import Window, normalise
-from orchestrator.engine.counting import Counting
+from orchestrator.engine.counting import Counting, Silence
 from orchestrator.engine.planner import PlanPart, parts_of, rules_for
 from orchestrator.errors import (
     CredentialsError,
@@ -384,3 +384,17 @@ def test_the_rules_follow_the_job() -> None:
     rules = rules_for(job, at_once=3, observed_excess=0.02)
     assert (rules.capacity, rules.at_once) == (980, 3)
     assert rules.next_boundary(0) == 16 * 3600
+
+
+def test_who_did_not_answer_some_times_in_a_row_is_asked_now_and_then() -> None:
+    """Every tenth question is put, and one answer makes all of them worth putting again."""
+    silence = Silence()
+    for _ in range(2):
+        silence.heard(answer=False)
+    silence.heard(answer=True)
+    for _ in range(3):
+        assert silence.worth_asking()
+        silence.heard(answer=False)
+    assert [silence.worth_asking() for _ in range(21)].count(True) == 2
+    silence.heard(answer=True)
+    assert all(silence.worth_asking() for _ in range(5))

@@ -9,6 +9,7 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.counting import Silence
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.lineage import descendants
 from orchestrator.errors import CredentialsError, OrchestratorError, Refused, ServiceError
@@ -70,18 +71,22 @@ async def _retire_replaced(order: ev.Publish, context: JobContext, room: Room) -
         room.observer.noted("settle.changed_file_left", job=slice_.job, slice=slice_.id, path=old)
 
 
-async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Event:
+async def recount(order: ev.Recount, context: JobContext, room: Room, silence: Silence) -> ev.Event:
     """Carry out one Recount: SQL count first, the histogram's hits when that is refused; None when neither
-    answers."""
+    answers, or did not lately."""
     slice_ = order.slice
     count: int | None = None
-    asked_at = 0.0
-    for tries in range(1, RECOUNT_TRIES + 1):
+    asked_at = room.clock.now()
+    for tries in range(1, RECOUNT_TRIES + 1 if silence.worth_asking() else 1):
         asked_at = room.clock.now()  # what came while the answer was under way may not be in it
         try:
-            count = await _count(context, slice_)
+            answer = await _count(context, slice_)
+            count = None if isinstance(answer, CountUnavailable) else answer
+            if not (isinstance(answer, CountUnavailable) and answer.too_much):
+                silence.heard(answer=count is not None)
             break
         except (Refused, CredentialsError) as error:
+            silence.heard(answer=False)
             room.observer.noted(
                 "settle.recount_refused", job=slice_.job, slice=slice_.id, error=str(error)[:200]
             )
@@ -95,19 +100,19 @@ async def recount(order: ev.Recount, context: JobContext, room: Room) -> ev.Even
     return ev.Recounted(slice_.id, order.number, count, asked_at)
 
 
-async def _count(context: JobContext, slice_: Slice) -> int | None:
+async def _count(context: JobContext, slice_: Slice) -> int | CountUnavailable:
     identity = context.job.identity
     answer = await context.counts.count(identity, slice_.logstream, slice_.window)
     if isinstance(answer, CountUnavailable):
-        answer = _hits(await context.counts.histogram(identity, slice_.logstream, slice_.window))
-    return None if isinstance(answer, CountUnavailable) else answer
+        return _hits(await context.counts.histogram(identity, slice_.logstream, slice_.window))
+    return answer
 
 
 def _hits(answer: Histogram | CountUnavailable) -> int | CountUnavailable:
     if isinstance(answer, CountUnavailable):
         return answer
     if answer.truncated or answer.hits is None:
-        return CountUnavailable("the histogram gives no whole total")
+        return CountUnavailable("the histogram gives no whole total", too_much=answer.truncated)
     return answer.hits
 
 
