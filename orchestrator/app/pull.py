@@ -40,6 +40,7 @@ __all__ = [
     "Pull",
     "Wish",
     "let_go",
+    "narrowed",
     "prepared",
     "pulling",
     "remove",
@@ -151,6 +152,11 @@ def prepared(wish: Wish, *, environment: Mapping[str, str], now_s: float) -> Pul
     digest = hashlib.sha256(json.dumps(line).encode()).hexdigest()[:16]
     folder = Path(settings.state_folder()) / "pulls" / digest
     return Pull(_placed(job_file, folder), folder, now_s)
+
+
+def narrowed(job: Job, window: Window) -> Job:
+    """The same job over another window, all of which is due."""
+    return replace(job, window=window, from_s=window.start_s, to_s=window.end_s, due_until_s=window.end_s)
 
 
 @asynccontextmanager
@@ -341,13 +347,7 @@ def _taken_up(pull: Pull, stored: _Stored | None, now_s: float) -> Pull:
         return pull
     if stored.window != pull.window and now_s - stored.begun_at >= stored.window.length_s:
         return pull
-    job = replace(
-        pull.job,
-        window=stored.window,
-        from_s=stored.window.start_s,
-        to_s=stored.window.end_s,
-        due_until_s=stored.window.end_s,
-    )
+    job = narrowed(pull.job, stored.window)
     return replace(pull, job_file=replace(pull.job_file, jobs=(job,)), begun_at=stored.begun_at, resumed=True)
 
 

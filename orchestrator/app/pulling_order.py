@@ -48,7 +48,7 @@ class Hole:
 class Unrolling:
     """An Observer that is told of every commit, and the pieces that follow from them.
 
-    ``over`` says that the run has ended and which gaps it left; ``stop`` that nobody wants any more.
+    ``over`` says how far a run has ended and which gaps it left; ``stop`` that nobody wants any more.
     """
 
     def __init__(self, job: Job, manifest: ManifestReader) -> None:
@@ -56,7 +56,10 @@ class Unrolling:
         self._manifest = manifest
         self._woken = asyncio.Event()
         self._failed: dict[str, Hole] = {}
-        self._left: tuple[Hole, ...] | None = None
+        self._left: list[Hole] = []
+        self._over_until_s = 0
+        self._told_until_s = 0
+        self._moved = asyncio.Event()
         self._stopped = False
 
     def changed(self, before: Slice | None, after: Slice, event: Event | None) -> None:
@@ -70,10 +73,18 @@ class Unrolling:
     def noted(self, name: str, **detail: str | float | None) -> None:
         """Only slices count."""
 
-    def over(self, gaps: Iterable[Hole]) -> None:
-        """The run has ended: what is not covered now is in ``gaps``, or was not tried."""
-        self._left = tuple(gaps)
+    def over(self, gaps: Iterable[Hole], until_s: int) -> None:
+        """A run over all before ``until_s`` has ended: what is not covered there is in ``gaps``, or was not
+        tried."""
+        self._left += gaps
+        self._over_until_s = until_s
         self._woken.set()
+
+    async def wants(self, from_s: int) -> None:
+        """Returns when all before ``from_s`` is told, and what follows is waited for."""
+        while self._told_until_s < from_s:
+            self._moved.clear()
+            await self._moved.wait()
 
     def stop(self) -> None:
         """The pieces end here."""
@@ -81,12 +92,14 @@ class Unrolling:
         self._woken.set()
 
     async def pieces(self, window: Window) -> AsyncGenerator[Stored | Hole, None]:
-        """The window piece by piece; ends early where the run left the rest untried. Whoever wants nothing
+        """The window piece by piece; ends early where a run left the rest untried. Whoever wants nothing
         behind a hole stops there. Raises StorageError."""
         at_s = window.start_s
         while at_s < window.end_s and not self._is_stopped():
+            self._told_until_s = at_s
+            self._moved.set()
             self._woken.clear()
-            known_over = self._left is not None
+            known_over = at_s < self._over_until_s
             covered = await covered_of(self._job, self._manifest)
             piece = next((part for part in covered if part.start_s <= at_s < part.end_s), None)
             if piece is not None:
@@ -112,7 +125,7 @@ class Unrolling:
 
     def _hole(self, at_s: int, until_s: int) -> Hole | None:
         """What is known for sure to be missing from ``at_s`` on."""
-        for hole in (*self._failed.values(), *(self._left or ())):
+        for hole in (*self._failed.values(), *self._left):
             if hole.window.start_s <= at_s < hole.window.end_s:
                 return Hole(Window(at_s, min(hole.window.end_s, until_s)), hole.reason)
         return None

@@ -92,7 +92,8 @@ Limit = Annotated[
         metavar="N",
         parser=line_count,
         show_default="no limit",
-        help="Only the first N rows of the window; up to 1,000 come by one query, without a remote task.",
+        help="Only the first N rows of the window: up to 1,000 by one query, without a remote task; more by "
+        "the remote tasks that hold them.",
     ),
 ]
 SliceLines = Annotated[

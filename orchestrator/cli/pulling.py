@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from orchestrator.app.first_rows import MOST, first_rows
-from orchestrator.app.library import drained_when_cancelled
 from orchestrator.app.pull import JOB, Opened, Pull, Wish, let_go, prepared, pulling
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
+from orchestrator.app.pulling_stretches import export
 from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values
 from orchestrator.cli.document import iso_or_null
@@ -186,12 +186,10 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
     halting = asyncio.create_task(_halt(stop, unrolling, sink))
     try:
         if how.to_stdout and sys.stdout.isatty():  # rows and a live view would write over each other
-            report = await drained_when_cancelled(house, "")
+            report = await export(opened, how.limit, unrolling, writing)
         else:
             async with progress_shown(stage, progress):
-                report = await drained_when_cancelled(house, "")
-        if not stop.is_set():
-            unrolling.over(_holes(report))
+                report = await export(opened, how.limit, unrolling, writing)
         written = await writing
     finally:
         unrolling.stop()
@@ -199,13 +197,6 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
         halting.cancel()
         await asyncio.gather(halting, writing, return_exceptions=True)
     return await _settled(opened, how, sink, report, written, interrupted=stop.is_set() and stop.interrupted)
-
-
-def _holes(report: Report) -> list[Hole]:
-    """What the run could not have. What it was stopped before it tried is no hole: the error says it."""
-    stopped = report.error is not None
-    gaps = [gap for job in report.jobs for gap in job.gaps if gap.slice or not stopped]
-    return [Hole(gap.window, gap.reason) for gap in gaps]
 
 
 def _end_run(done: asyncio.Task[Written], stop: StopSignal) -> None:

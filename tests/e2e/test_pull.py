@@ -21,6 +21,7 @@ from orchestrator.testing.archive import Rows
 from tests.e2e.conftest import PATIENCE_S, Ended
 from tests.e2e.proving import (
     DAY,
+    DAY_MS,
     PROGRAM,
     Program,
     describe_world,
@@ -45,8 +46,15 @@ name = "dense"
 start = 2026-01-14T00:00:00Z
 end = 2026-01-15T00:00:00Z
 density = { kind = "uniform", rows_per_day = 9600000 }
+
+[[logstores]]
+name = "blind"
+indexed = false
+start = 2026-01-14T00:00:00Z
+end = 2026-01-15T00:00:00Z
+density = { kind = "uniform", rows_per_day = 12000 }
 """
-"""Rows at all times, kept for a day; and many rows."""
+"""Rows at all times, kept for a day; many rows; and rows that nobody can count."""
 MEASURED = (
     "import os, subprocess, sys; child = subprocess.Popen(sys.argv[1:]); "
     "_, status, used = os.wait4(child.pid, 0); open('peak', 'w').write(str(used.ru_maxrss)); "
@@ -217,18 +225,61 @@ def test_a_search_that_finds_nothing_is_complete(desk: Program) -> None:
     assert state(desk) == []
 
 
-def test_more_rows_than_a_query_gives_end_after_as_many(desk: Program, served: tuple[Program, Rows]) -> None:
-    """Above a thousand rows remote tasks bring them; after the last one wanted the others are let go at the
-    service and nothing stays here."""
-    desk.emulated.behave(run_base_s=0.3, executors=2)
-    deletes = len(desk.emulated.stats()["deletes_asked"])
+def test_a_limit_takes_up_what_was_begun_without_one(desk: Program, served: tuple[Program, Rows]) -> None:
+    """A line that was stopped goes on when it is given again for some rows only: with the remote tasks it
+    has, of which those it does not need are let go at the service once the rows are there."""
+    desk.emulated.behave(run_base_s=1.0, executors=2)
+    child = pull(desk, *WINDOW, "--slice-lines", "800")
+    until(lambda: sum(bool(uuid) for _, uuid in slices(desk)) >= 4 or child.poll() is not None)
+    child.send_signal(signal.SIGINT)
+    assert desk.end(child).exit == 130
+    before = desk.emulated.stats()
     ended = desk.end(pull(desk, *WINDOW, "--slice-lines", "800", "--limit", "1200"))
     assert ended.exit == 0, ended.err
     found = counted(ended.out)
     assert found.total() == 1200
     assert found <= served[1]
-    stats = desk.emulated.stats()
-    assert len(stats["deletes_asked"]) > deletes
+    after = desk.emulated.stats()
+    assert after["tasks_made"] == before["tasks_made"]
+    assert len(after["deletes_asked"]) > len(before["deletes_asked"])
+    assert state(desk) == []
+
+
+def costs(desk: Program, *arguments: str) -> tuple[Rows, int, int]:
+    """The rows of a pull that ends well, the remote tasks it made, and all requests it sent."""
+    before = desk.emulated.stats()
+    ended = desk.end(desk.start("pull", *arguments))
+    assert ended.exit == 0, ended.err
+    after = desk.emulated.stats()
+    sent = [sum(stats["requests"].values()) for stats in (before, after)]
+    return counted(ended.out), after["tasks_made"] - before["tasks_made"], sent[1] - sent[0]
+
+
+def test_a_limit_exports_only_what_it_needs(desk: Program) -> None:
+    """Where rows can be counted, a limit beyond what a query gives costs the remote tasks that hold as many
+    rows, and a handful of requests, however long the window is."""
+    desk.emulated.behave(run_base_s=0.2)
+    window = ("--from", DAY[0], "--to", "2026-01-14T06:00:00Z", "--slice-lines", "25000")
+    found, tasks, requests = costs(desk, "dense", *window, "--limit", "1001")
+    assert (found.total(), tasks) == (1001, 1)
+    assert requests <= 12, requests
+    first_ms = DAY_MS[0] + 1001 * 86_400_000 // 9_600_000
+    assert max(at_ms for at_ms, _ in found) <= first_ms
+    found, tasks, requests = costs(desk, "dense", *window, "--limit", "60000")
+    assert (found.total(), tasks) == (60_000, 3)
+    assert state(desk) == []
+
+
+def test_a_limit_holds_where_nothing_can_be_counted(desk: Program) -> None:
+    """Without an index the first stretch is short and the next ones are longer, until the rows are there; one
+    that the window does not hold gives all there are."""
+    desk.emulated.behave(run_base_s=0.1)
+    found, tasks, _ = costs(desk, "blind", *WINDOW, "--limit", "1200")
+    assert found.total() == 1200
+    assert max(at_ms for at_ms, _ in found) <= DAY_MS[0] + 3 * 3_600_000
+    assert tasks <= 4
+    found, _, _ = costs(desk, "blind", *WINDOW, "--limit", "99999")
+    assert found.total() == 12_000
     assert state(desk) == []
 
 

@@ -183,7 +183,7 @@ def test_a_window_that_ends_without_rows_is_whole(tmp_path: Path, full: tuple[in
                 )
                 del export.rows[-5:]
                 await export.commit(empty, covered=(window,))
-        export.unrolling.over(())
+        export.unrolling.over((), HOUR.end_s)
         written = await writing
         assert (written.rows, written.until_s, written.holes) == (5 * len(full), HOUR.end_s, [])
         return written
@@ -269,7 +269,7 @@ def test_rows_go_on_behind_a_hole_when_asked(tmp_path: Path) -> None:
         await export.store(QUARTERS[0])
         while len(export.taker.pieces) < 3:
             await asyncio.sleep(0.002)
-        export.unrolling.over([Hole(QUARTERS[3], "beyond retention")])
+        export.unrolling.over([Hole(QUARTERS[3], "beyond retention")], HOUR.end_s)
         written = await writing
         assert [hole.window for hole in written.holes] == [QUARTERS[1], QUARTERS[3]]
         assert written.until_s == HOUR.end_s
@@ -305,7 +305,7 @@ def test_a_run_that_ended_early_ends_the_rows(tmp_path: Path) -> None:
     async def story(export: Export) -> Written:
         writing = export.writing()
         await export.store(QUARTERS[0])
-        export.unrolling.over(())
+        export.unrolling.over((), HOUR.end_s)
         written = await writing
         assert written.until_s == QUARTERS[0].end_s
         return written
