@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.app.library import drained_when_cancelled
-from orchestrator.app.pull import JOB, Opened, narrowed
+from orchestrator.app.pull import JOB, narrowed
 from orchestrator.app.pulling_order import Hole, Unrolling
+from orchestrator.app.pulling_state import Opened
 from orchestrator.core.window import Window
 from orchestrator.engine.counting import Counting
 from orchestrator.engine.experience import blind_length_s, observed_excess

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.app.pull import JOB, LET_GO, NOTE, Opened, remove
+from orchestrator.app.pull import JOB
+from orchestrator.app.pulling_state import LET_GO, NOTE, Opened, remove
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.reasons import shell_word
 from orchestrator.engine.clean import Surplus, delete_surplus, find_surplus

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from orchestrator.app.first_rows import MOST, first_rows
-from orchestrator.app.pull import JOB, Opened, Pull, Wish, let_go, prepared, pulling
+from orchestrator.app.pull import JOB, Pull, Wish, prepared
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
+from orchestrator.app.pulling_state import Opened, let_go, pulling
 from orchestrator.app.pulling_stretches import export
 from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.app.pull import JOB, Opened, Pull, Wish, let_go, prepared, pulling
+from orchestrator.app.pull import JOB, Pull, Wish, prepared
+from orchestrator.app.pulling_state import Opened, let_go, pulling
 from orchestrator.app.wiring import Outside
 from orchestrator.cli import main
 from orchestrator.clock import SystemRng

@@ -12,7 +12,8 @@ from typing import cast
 
 import pytest
 
-from orchestrator.app.pull import JOB, Opened, Pull, Wish, prepared, pulling
+from orchestrator.app.pull import JOB, Pull, Wish, prepared
+from orchestrator.app.pulling_state import Opened, pulling
 from orchestrator.app.sweeping import KEPT_S, sweep
 from orchestrator.app.wiring import Outside
 from orchestrator.clock import SystemRng

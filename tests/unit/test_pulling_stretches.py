@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.app.pull import JOB, Opened, Pull, Wish, prepared, pulling
+from orchestrator.app.pull import JOB, Pull, Wish, prepared
 from orchestrator.app.pulling_order import Hole, Unrolling
+from orchestrator.app.pulling_state import Opened, pulling
 from orchestrator.app.pulling_stretches import stretches
 from orchestrator.app.wiring import Outside
 from orchestrator.clock import SystemRng
