@@ -5,11 +5,9 @@ Nothing is changed here and nothing is kept but counts; ``clip`` decides by them
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from typing import Final
 
-from orchestrator.core.job import Order, Output, ServedFormat
+from orchestrator.core.job import Output, ServedFormat
 from orchestrator.core.model import Ticket
 from orchestrator.dataplane.dating import Dater, FineDater, dater_for, fine_dater_for
 from orchestrator.dataplane.rows import RowStream, split_rows
@@ -40,38 +38,18 @@ def count_rows(region: bytes, shape: Shape) -> int:
     return len(split_rows(region, shape))
 
 
-_BLANK_LINE: Final = re.compile(rb"\n[ \t\r]*+\n")
-_SAMPLES: Final = 16
-
-
-def _sample(region: bytes) -> bytes:
-    """The first row, the last, and up to 14 between; lines, not CSV with quotes."""
-    rows: list[bytes] = []
-    size, at = len(region), 0
-    last = region.rfind(b"\n", 0, size - 1) + 1
-    while at < last:
-        end = region.find(b"\n", at) + 1
-        rows.append(region[at:end])
-        at = max(end, region.find(b"\n", min(at + size // _SAMPLES, size - 1)) + 1)
-    rows.append(region[last:])
-    return b"".join(rows)
-
-
 class Survey:
     """Feed decoded bytes in order, ``finish`` at the end of the file and of each archive member, then read.
 
-    A file in the order asked for is not read row by row: of each block the first, the last and a few rows
-    between are dated, and every row of blocks that touch an edge second (design: Edges). ``every_row`` asks
-    for all of them.
+    A block well inside the window is not read row by row: how its rows begin tells that all of them lie in it
+    (``dating``). Every row of other blocks is dated.
 
     With ``in_order`` set it also learns whether the rows' seconds never step back (asc) or forward (desc);
     this is asked for truncated files only. ``fine`` does the same to the millisecond, which parts of a second
     always need: ``earliest`` and ``latest`` are milliseconds then.
     """
 
-    def __init__(
-        self, ticket: Ticket, *, every_row: bool = False, in_order: bool = False, fine: bool = False
-    ) -> None:
+    def __init__(self, ticket: Ticket, *, in_order: bool = False, fine: bool = False) -> None:
         self.rows = 0
         self.undated = 0
         self.inside = 0
@@ -92,10 +70,6 @@ class Survey:
         unit = 1000 if self.fine else 1
         self._window = milliseconds_of(ticket) if self.fine else ticket.window
         self._allowed = range((ticket.requested.start_s - 1) * unit, (ticket.requested.end_s + 1) * unit)
-        self._every_row = every_row or self.in_order
-        self._sample_last: int | None = None
-        self.sampled = 0
-        """Rows counted as inside because their neighbours were."""
         self.start_met = False
         """A row dated exactly at the requested start was seen where it stands in a file that is in order:
         first, or last."""
@@ -105,12 +79,6 @@ class Survey:
         self._dater: Dater | None = None
         self._dater_chosen = False
         self._last: int | None = None
-
-    @property
-    def must_repeat(self) -> bool:
-        """Rows were trusted for the order of a file that then proved to be in no order: look again, at every
-        row."""
-        return self.sampled > 0 and self._every_row
 
     @property
     def time_known(self) -> bool:
@@ -158,9 +126,7 @@ class Survey:
             self.start_met = self.start_met or met
 
     def _date(self, dater: Dater, region: bytes) -> int:
-        count = None if self._every_row else self._sampled(dater, region)
-        if count is None and not self.in_order:
-            count = dater.all_inside(region, self._window)
+        count = None if self.in_order else dater.all_inside(region, self._window)
         if count is not None:
             self.inside += count
             return count
@@ -182,36 +148,6 @@ class Survey:
         if self.in_order:
             self._follow([second for second in seconds if second is not None])
         return len(seconds)
-
-    def _sampled(self, dater: Dater, region: bytes) -> int | None:
-        """The number of rows when a few of them, the first and the last among them, are in order and touch no
-        edge second; else None. One row out of order ends this for the whole file."""
-        if (
-            region[:1].isspace()
-            or _BLANK_LINE.search(region)
-            or (self.stream.shape is Shape.CSV and b'"' in region)
-        ):
-            return None
-        seconds = dater.seconds(_sample(region))
-        following = self._sample_last
-        ascending = self._ticket.order is Order.ASC
-        for second in seconds:
-            if second is None or (
-                following is not None and (second < following if ascending else second > following)
-            ):
-                self._every_row = True
-                return None
-            following = second
-        first, last = seconds[0], seconds[-1]
-        self._sample_last = following
-        if first is None or last is None or not self._within_edges(min(first, last), max(first, last)):
-            return None
-        count = region.count(b"\n")
-        self.sampled += count
-        return count
-
-    def _within_edges(self, low: int, high: int) -> bool:
-        return self._window.start_s < low and high < self._window.end_s - 1
 
     def _follow(self, seconds: list[int]) -> None:
         if not seconds:

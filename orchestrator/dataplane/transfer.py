@@ -208,13 +208,9 @@ class _Transfer:
             )
         if survey is None:
             survey = await self._surveyed(Survey(ticket))
-        if survey.must_repeat:
-            survey = await self._surveyed(Survey(ticket, every_row=True))
         if needs_order(survey, ticket):
             survey = await self._surveyed(Survey(ticket, in_order=True))
         receipt = await self._staged(survey)
-        if receipt is None:
-            receipt = await self._staged(await self._surveyed(Survey(ticket, every_row=True)))
         if receipt is None:
             raise BrokenBody("the same bytes gave different rows: the staging area is not sound")
         await finished(self._run(partial(self._conclude, receipt)))
@@ -222,8 +218,7 @@ class _Transfer:
         return receipt
 
     async def _staged(self, survey: Survey) -> Receipt | None:
-        """The artifact and its receipt; None when fewer or more rows were written than the survey counted,
-        which a file that is sorted at every place looked at and unsorted elsewhere may cause."""
+        """The artifact and its receipt; None when fewer or more rows were written than the survey counted."""
         ticket = self._ticket
         verdict = judge(survey, ticket)
         turn: int | None = None

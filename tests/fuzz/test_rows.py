@@ -302,39 +302,31 @@ def surveyed(blocks: list[bytes], asked: Ticket, **how: bool) -> Survey:
     return survey
 
 
-def clip(body: bytes, asked: Ticket, wire: list[int], disk: list[int], *, exact: bool) -> Clipped:
+def clip(body: bytes, asked: Ticket, wire: list[int], disk: list[int]) -> Clipped:
     """The steps of ``transfer`` in memory: ``wire`` and ``disk`` say where the blocks end that are seen
     while fetching and when the part file is read again."""
-    survey = surveyed(pieces(body, wire), asked, every_row=exact)
+    survey = surveyed(pieces(body, wire), asked)
     blocks = pieces(body, disk)
-    if survey.must_repeat:
-        survey = surveyed(blocks, asked, every_row=True)
     if needs_order(survey, asked):
         survey = surveyed(blocks, asked, in_order=True)
-    for again in (False, True):
-        if again:
-            survey = surveyed(blocks, asked, every_row=True)
-        verdict = judge(survey, asked)
-        expected = survey.inside if verdict.time_known and verdict.kept == asked.window else None
-        out: list[bytes] = []
-        stored = survey.rows
-        if not survey.rows or verdict.keep is None or expected == 0:
-            stored = 0
-        elif not verdict.clips:
-            out = [body]
-        else:
-            form = stored_form(asked, survey.stream.shape, (), rewritten=True)
-            rewriting = Rewriting(asked, verdict.keep, form, out.append)
-            for block in blocks:
-                rewriting.feed(block)
-            rewriting.finish()
-            rewriting.close()
-            stored = rewriting.rows
-        if expected is None or stored == expected:
-            return Clipped(
-                survey.rows, survey.rows - stored, stored, b"".join(out), verdict.kept, verdict.clips
-            )
-    raise AssertionError("the same bytes gave different rows")
+    verdict = judge(survey, asked)
+    expected = survey.inside if verdict.time_known and verdict.kept == asked.window else None
+    out: list[bytes] = []
+    stored = survey.rows
+    if not survey.rows or verdict.keep is None or expected == 0:
+        stored = 0
+    elif not verdict.clips:
+        out = [body]
+    else:
+        form = stored_form(asked, survey.stream.shape, (), rewritten=True)
+        rewriting = Rewriting(asked, verdict.keep, form, out.append)
+        for block in blocks:
+            rewriting.feed(block)
+        rewriting.finish()
+        rewriting.close()
+        stored = rewriting.rows
+    assert expected is None or stored == expected, "the same bytes gave different rows"
+    return Clipped(survey.rows, survey.rows - stored, stored, b"".join(out), verdict.kept, verdict.clips)
 
 
 def numbers(body: bytes, shape: Shape) -> list[int]:
@@ -382,7 +374,7 @@ def test_clipping_keeps_what_a_slow_reader_keeps(
     body = assembled(rows, shape, end, last=last, bom=bom)
     asked = ticket(None, window=WINDOW, order=order, limit=1_000)  # type: ignore[arg-type]
     with mock.patch.object(rows_module, "HEAD_BYTES", head):
-        told = clip(body, asked, wire, disk, exact=not ordered)
+        told = clip(body, asked, wire, disk)
         kept = [n for n, row in enumerate(rows) if WINDOW.start_s <= row.second < WINDOW.end_s]
         assert told.served - told.dropped == told.stored == len(kept)
         assert told.served == len(rows)
@@ -391,7 +383,7 @@ def test_clipping_keeps_what_a_slow_reader_keeps(
             plain = told.body.replace(b"\r\n", b"\n")
             assert all(rows[n].body.replace(b"\r\n", b"\n") + b"\n" in plain + b"\n" for n in kept)
         if told.stored:
-            again = clip(told.body, asked, disk, wire, exact=not ordered)
+            again = clip(told.body, asked, disk, wire)
             assert (again.body, again.dropped, again.rewritten) == (told.body, 0, False)
 
 
@@ -431,7 +423,7 @@ def test_no_truncation_or_odd_time_breaks_the_law(
         lines.insert(max(len(lines) // 2, 1), odd)
     body = "\n".join(lines).encode()
     asked = ticket(None, window=WINDOW, order=order, limit=limit, output=Output.RAW)  # type: ignore[arg-type]
-    told = outcome(lambda: clip(body, asked, wire, disk, exact=True), RowsOutsideWindow)
+    told = outcome(lambda: clip(body, asked, wire, disk), RowsOutsideWindow)
     far = any(not -1 <= START_S + second - WINDOW.start_s <= WINDOW.length_s for second in seconds)
     if isinstance(told, OrchestratorError):
         assert far

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.core.job import Order, Output
 from orchestrator.core.window import Window
 from orchestrator.dataplane import rows as rows_module
+from orchestrator.dataplane.dating import JsonDater
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.survey import Survey, count_rows
@@ -45,56 +46,52 @@ def counts(survey: Survey) -> tuple[int, ...]:
     st.sampled_from(sorted(SERVED)),
     st.integers(20, 4000),
 )
-def test_the_quick_survey_agrees_with_reading_every_row(
+def test_every_row_is_counted_where_it_lies(
     offsets_ms: list[int], arrangement: str, order: Order, served: str, size: int
 ) -> None:
-    """In any form and any blocks a file sorted as asked is counted as if every row were read, and so is one
-    in which no row was trusted for its neighbours; where trust was given too early the survey says that it
-    must be repeated."""
+    """In any form, order and blocks: inside the window, near it or far, each row is what its time says."""
     if arrangement != "unsorted":
         offsets_ms.sort(reverse=arrangement == "desc")
     some = [{**rows(1)[0], "@timestamp": START_S * 1000 + at} for at in offsets_ms]
     body = SERVED[served](some)
-    quick = surveyed(body, size, order=order)
-    every = surveyed(body, size, order=order, every_row=True)
-    assert every.sampled == 0
-    if quick.must_repeat:
-        assert arrangement == "unsorted" or str(order) != arrangement
-    elif arrangement == str(order) or not quick.sampled:
-        assert counts(quick) == counts(every)
+    survey = surveyed(body, size, order=order)
     seconds = [at // 1000 for at in offsets_ms]
-    assert every.rows == len(some)
-    assert every.inside == sum(0 <= second < 20 for second in seconds)
-    assert every.near == sum(-1 <= second < 21 for second in seconds) - every.inside
+    assert (survey.rows, survey.undated, survey.far) == (
+        len(some),
+        0,
+        sum(not -1 <= second < 21 for second in seconds),
+    )
+    assert survey.inside == sum(0 <= second < 20 for second in seconds)
+    assert survey.near == sum(-1 <= second < 21 for second in seconds) - survey.inside
     ordered = surveyed(body, size, order=order, in_order=True)
     assert ordered.ascending == (seconds == sorted(seconds))
     assert ordered.descending == (seconds == sorted(seconds, reverse=True))
     assert (ordered.earliest, ordered.latest) == (START_S + min(seconds), START_S + max(seconds))
 
 
-def test_sorted_files_are_sampled_and_edges_are_read() -> None:
-    """Inside a sorted file most rows are not read one by one; blocks at the edges are."""
-    body = json_lines(rows(20_000, step_ms=1))
-    survey = surveyed(body, 10_000)
-    assert counts(survey) == (20_000, 0, 20_000, 0, 0)
-    assert 15_000 < survey.sampled < 19_500
-    descending = json_lines(rows(20_000, step_ms=1)[::-1])
-    survey = surveyed(descending, 10_000, order=Order.DESC)
-    assert survey.inside == 20_000
-    assert survey.sampled > 15_000
+def test_rows_well_inside_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only blocks that touch an edge of the window are; also where the order is not what was asked for."""
+    read: list[int] = []
+    seconds = JsonDater.seconds
 
+    def counted(self: JsonDater, region: bytes) -> list[int | None]:
+        found = seconds(self, region)
+        read.append(len(found))
+        return found
 
-def test_one_row_out_of_order_ends_sampling_and_asks_for_a_repeat() -> None:
-    """Trust given to earlier blocks is withdrawn as soon as a sample steps back."""
-    some = rows(20_000, step_ms=1)
-    survey = surveyed(json_lines(some[:15_000] + some[5_000:]), 10_000)
-    assert survey.must_repeat
-    assert not surveyed(json_lines(some[::-1]), 10_000).must_repeat
+    monkeypatch.setattr(JsonDater, "seconds", counted)
+    some = [{"@timestamp": START_S * 1000 + at} for at in range(-500, 20_500)]
+    shuffled = some[:500] + sorted(some[500:-500], key=lambda row: row["@timestamp"] % 7) + some[-500:]
+    for arranged in (some, some[::-1], shuffled):
+        read.clear()
+        survey = surveyed(json_lines(arranged), 3000)
+        assert (survey.rows, survey.inside, survey.near) == (21_000, 20_000, 1000)
+        assert sum(read) < 2000
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n"])
 def test_blank_lines_are_never_counted(blank: bytes) -> None:
-    """Between sampled rows too."""
+    """Between rows of any block."""
     lines = json_lines(rows(4000, step_ms=4)).splitlines(keepends=True)
     lines.insert(2000, blank)
     assert surveyed(b"".join(lines), 10_000).rows == 4000
