@@ -238,17 +238,18 @@ def _sync_file(path: str) -> None:
 
 
 def _complaint(path: str, size_bytes: int, sha256: str | None) -> str:
-    """What is wrong with a file: "", ``missing``, ``not a file``, ``size differs`` or ``digest differs``."""
+    """What is wrong with a file: "", ``missing``, ``not a file``, ``size differs`` or ``digest differs``. A file
+    that cannot be looked at is none of these: raises StorageError."""
     with storage_faults(path):
         try:
-            size = os.stat(path).st_size if os.path.isfile(path) else None
-            if size is None:
-                return "not a file" if os.path.lexists(path) else "missing"
-            if size != size_bytes:
+            found = os.stat(path)
+            if not stat.S_ISREG(found.st_mode):
+                return "not a file"
+            if found.st_size != size_bytes:
                 return "size differs"
             return "digest differs" if sha256 is not None and _digest(path) != sha256 else ""
-        except FileNotFoundError:
-            return "missing"
+        except (FileNotFoundError, NotADirectoryError):  # a link may stand there that leads nowhere
+            return "not a file" if os.path.lexists(path) else "missing"
 
 
 def _retire(path: str, sha256: str) -> bool:
