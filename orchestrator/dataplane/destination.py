@@ -238,7 +238,7 @@ def _sync_file(path: str) -> None:
 
 
 def _complaint(path: str, size_bytes: int, sha256: str | None) -> str:
-    """What is wrong with a file: "", ``missing``, ``not a file``, ``size differs`` or ``digest differs``. A file
+    """What is wrong with a file: "", ``missing``, ``not a file``, ``size differs`` or ``digest differs``. One
     that cannot be looked at is none of these: raises StorageError."""
     with storage_faults(path):
         try:
@@ -248,8 +248,12 @@ def _complaint(path: str, size_bytes: int, sha256: str | None) -> str:
             if found.st_size != size_bytes:
                 return "size differs"
             return "digest differs" if sha256 is not None and _digest(path) != sha256 else ""
-        except (FileNotFoundError, NotADirectoryError):  # a link may stand there that leads nowhere
-            return "not a file" if os.path.lexists(path) else "missing"
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return (
+                "not a file" if os.path.lexists(path) else "missing"
+            )  # a link that leads nowhere stands there
 
 
 def _retire(path: str, sha256: str) -> bool:

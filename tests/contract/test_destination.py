@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -191,6 +192,40 @@ def test_checks_name_what_is_wrong(tmp_path: Path, make: MakeDestination) -> Non
     assert wait(place.check(item.path, size_bytes=5, sha256="0" * 64)) == "digest differs"
     assert wait(place.check(item.path, size_bytes=5, sha256=None)) == ""
     assert wait(place.check("web/none", size_bytes=5, sha256=None)) == "missing"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_file_that_cannot_be_looked_at_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No permission on a folder, or a share that is gone, says nothing about the files: it is told, so that
+    nobody exports an archive anew that is all there."""
+    item = staged(tmp_path, "k", b"rows\n")
+    place = FolderDestination(str(tmp_path))
+    wait(place.publish([item]))
+    found = os.stat
+
+    def refused(path: Any, **how: Any) -> os.stat_result:
+        if str(path).endswith(item.path):
+            raise OSError(number, os.strerror(number), str(path))
+        return found(path, **how)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(StorageError, match=re.escape(os.strerror(number))):
+        wait(place.check(item.path, size_bytes=5, sha256=item.sha256))
+
+
+def test_what_is_no_file_is_told_from_what_is_missing(tmp_path: Path) -> None:
+    """A folder, and a link that leads nowhere, stand in the way; a file in place of a folder leaves nothing
+    behind it."""
+    place = FolderDestination(str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    found = {
+        path: wait(place.check(path, size_bytes=5, sha256=None)) for path in ("folder", "link", "file/x")
+    }
+    assert found == {"folder": "not a file", "link": "not a file", "file/x": "missing"}
 
 
 def test_discarding_is_idempotent(tmp_path: Path, make: MakeDestination) -> None:
