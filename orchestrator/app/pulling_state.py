@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
     from orchestrator.manifest.lock import ManifestLock
 
-__all__ = ["LET_GO", "NOTE", "Opened", "let_go", "pulling", "remove"]
+__all__ = ["LET_GO", "NOTE", "Opened", "has_delivered", "let_go", "note_delivery", "pulling", "remove"]
 
 NOTE = "pull.json"
 """What a line that can be taken up has in its folder; its date is that of the last such line."""
@@ -96,6 +96,39 @@ async def let_go(opened: Opened, *, unfinished: bool) -> None:
     opened.gone = not await manifest.surplus(JOB)
 
 
+def note_delivery(pull: Pull, part: Path, path: Path) -> None:
+    """``part`` is about to become ``path``: whoever goes on with this pull may put another in its place.
+    Raises StorageError."""
+    _note(pull, _marks_of(part, path))
+
+
+def has_delivered(pull: Pull, path: Path, now_s: float) -> bool:
+    """Whether the file ``path`` is what an earlier line made of the pull that this one goes on with, and
+    nobody changed it since."""
+    stored = _stored(pull.folder)
+    if stored is None or not _taken_up(pull, stored, now_s).resumed:
+        return False
+    try:
+        return stored.delivered == _marks_of(path, path)
+    except StorageError:
+        return False
+
+
+def _marks_of(file: Path, path: Path) -> dict[str, str | int]:
+    """Those of ``file`` that a change of its name to ``path`` leaves as they are."""
+    try:
+        found = file.lstat()
+    except OSError as error:
+        raise StorageError(f"{file} cannot be read: {error.strerror or error}") from error
+    return {
+        "path": str(path),
+        "device": found.st_dev,
+        "inode": found.st_ino,
+        "size_bytes": found.st_size,
+        "modified_at_ns": found.st_mtime_ns,
+    }
+
+
 @asynccontextmanager
 async def _held(folder: Path, lock: ManifestLock, wait_s: float) -> AsyncIterator[ManifestLock]:
     """The lock in a folder that is there, also when who held it before took the folder away with it."""
@@ -116,6 +149,7 @@ async def _held(folder: Path, lock: ManifestLock, wait_s: float) -> AsyncIterato
 class _Stored:
     window: Window
     begun_at: float
+    delivered: object = None
 
 
 def _stored(folder: Path) -> _Stored | None:
@@ -124,7 +158,8 @@ def _stored(folder: Path) -> _Stored | None:
         found = json.loads((folder / NOTE).read_bytes())
         if found["version"] != _VERSION or not (folder / "pull.db").exists():
             return None
-        return _Stored(Window(int(found["from_s"]), int(found["to_s"])), float(found["begun_at"]))
+        window = Window(int(found["from_s"]), int(found["to_s"]))
+        return _Stored(window, float(found["begun_at"]), found.get("delivered"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -140,7 +175,7 @@ def _taken_up(pull: Pull, stored: _Stored | None, now_s: float) -> Pull:
     return replace(pull, job_file=replace(pull.job_file, jobs=(job,)), begun_at=stored.begun_at, resumed=True)
 
 
-def _note(pull: Pull) -> None:
+def _note(pull: Pull, delivered: object = None) -> None:
     """On disk before anything is asked for: a kill from here on leaves something to take up."""
     identity = pull.job.identity
     text = json.dumps(
@@ -154,6 +189,7 @@ def _note(pull: Pull) -> None:
             "project": identity.project,
             "logstore": f"{identity.project}/{identity.logstore}",
             "query": identity.query,
+            "delivered": delivered,
         }
     )
     place = pull.folder / NOTE

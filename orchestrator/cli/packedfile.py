@@ -8,11 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cli.newname import check_name, place
 from orchestrator.dataplane.disk import free_bytes
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.sniff import Packing
 from orchestrator.dataplane.staging import storage_faults, sync_folder
-from orchestrator.errors import DiskFull, StorageError, UsageError
+from orchestrator.errors import DiskFull
 
 __all__ = ["PackedFile"]
 
@@ -34,12 +35,7 @@ class PackedFile:
         self._reserve_bytes = reserve_bytes
         self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._looked_at = 0
-        if self.path.is_dir():
-            raise UsageError(f"{self.path} is a folder", hint="give -o the name of a file")
-        if not replace and os.path.lexists(self.path):
-            raise _taken(self.path)
-        if not os.access(self.path.parent, os.W_OK | os.X_OK):
-            raise StorageError(f"{self.path.parent} is no folder that can be written to")
+        check_name(self.path, replace=replace)
         with storage_faults(str(self.path)):
             self._file = self._part.open("wb", buffering=1 << 20)
         self._encoder = Encoder(self._sink, _PACKINGS.get(self.path.suffix))
@@ -68,10 +64,7 @@ class PackedFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            if self._replace:
-                self._part.replace(self.path)
-            else:
-                self._place()
+            place(self._part, self.path, replace=self._replace)
             sync_folder(str(self.path.parent))
 
     def discard(self) -> None:
@@ -81,18 +74,6 @@ class PackedFile:
             self._file.close()
         with contextlib.suppress(OSError):
             self._part.unlink(missing_ok=True)
-
-    def _place(self) -> None:
-        """A link fails when the name was taken meanwhile; file systems without links get a look."""
-        try:
-            os.link(self._part, self.path)
-        except FileExistsError as error:
-            raise _taken(self.path) from error
-        except OSError:
-            if os.path.lexists(self.path):
-                raise _taken(self.path) from None
-            self._part.rename(self.path)
-        self._part.unlink(missing_ok=True)
 
     def _settled(self) -> None:
         under_way, self._under_way = self._under_way, None
@@ -109,7 +90,3 @@ class PackedFile:
                     f"{self.path}: less than {self._reserve_bytes} bytes are free on its disk",
                     hint="free space, or lower [limits] disk_reserve; the archive is untouched",
                 )
-
-
-def _taken(path: Path) -> StorageError | UsageError:
-    return UsageError(f"{path} exists", hint="choose another name, or give --force to replace it")

@@ -115,6 +115,7 @@ AllowGaps = Annotated[
         "of an incomplete window.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")]
 ReportFile = Annotated[
     str, typer.Option("--report", metavar="FILE", help="Write the JSON document to this file.")
 ]
@@ -149,6 +150,7 @@ def pull(
     limit: Limit = 0,
     slice_lines: SliceLines = 250_000,
     allow_gaps: AllowGaps = False,
+    force: Force = False,
     report: ReportFile = "",
     wait: Wait = 0,
     json: PullJson = False,
@@ -170,6 +172,9 @@ def pull(
     long as that is younger than the window is long. What no line took up for 14 days is removed by the next
     pull that makes remote tasks, after those it still had at the service; where these cannot be deleted it
     stays, and stderr says so.
+
+    With -o a FILE that exists is refused without --force; only what the same line has put there with
+    --allow-gaps is replaced by what it brings when it goes on.
 
     The first Ctrl-C drains and exits 130, a second one stops at once. A reader that leaves (`| head`) ends it
     with exit 0, and the state stays.
@@ -196,5 +201,5 @@ def pull(
         progress=not (no_progress or quiet),
         wait_s=wait,
     )
-    how = pulling.How(output_file, limit, allow_gaps=allow_gaps)
+    how = pulling.How(output_file, limit, allow_gaps=allow_gaps, force=force)
     end(asked, lambda stage: pulling.pull(stage, {**place, **rows, **times, "slice_lines": slice_lines}, how))

@@ -7,10 +7,12 @@ at once.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,7 +21,7 @@ from orchestrator.app.first_rows import MOST, first_rows
 from orchestrator.app.pull import JOB, Pull, Wish, prepared
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
-from orchestrator.app.pulling_state import Opened, let_go, pulling
+from orchestrator.app.pulling_state import Opened, has_delivered, let_go, note_delivery, pulling
 from orchestrator.app.pulling_stretches import export
 from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values
@@ -50,11 +52,13 @@ STDOUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How the rows are to come out. ``file`` is "-" for stdout, ``limit`` 0 for all of them."""
+    """How the rows are to come out. ``file`` is "-" for stdout, ``limit`` 0 for all of them; with ``force`` a
+    file that exists is replaced."""
 
     file: str
     limit: int
     allow_gaps: bool
+    force: bool = False
     form: Outgoing = Outgoing.RAW
 
     @property
@@ -82,9 +86,10 @@ def pull(stage: Stage, typed: Mapping[str, Any], how: How) -> int:
     if wish.output not in set(Outgoing):
         raise UsageError(f"--output {wish.output} is not available in this version")
     how = replace(how, form=Outgoing(wish.output))
-    sink: Rows = StdoutRows() if how.to_stdout else FileRows(how.file, ready.folder.name)
+    by_query = 0 < how.limit <= MOST
+    sink = StdoutRows() if how.to_stdout else _file(ready, how, by_query=by_query)
     try:
-        if 0 < how.limit <= MOST:
+        if by_query:
             return _few(stage, ready, how, sink)
         if stage.log_path is None:
             stage.log_path = ready.folder / "pull.log"
@@ -102,6 +107,14 @@ def _check(stage: Stage, wish: Wish, how: How) -> None:
         raise UsageError(
             "--json and the rows cannot both go to stdout", hint="-o FILE for the rows, or --report FILE"
         )
+
+
+def _file(ready: Pull, how: How, *, by_query: bool) -> FileRows:
+    """A query has no state: what it was given it can only put into a new file."""
+    if by_query:
+        return FileRows(how.file, str(os.getpid()), replace=how.force)
+    mine = has_delivered(ready, Path(how.file).absolute(), ready.begun_at)
+    return FileRows(how.file, ready.folder.name, replace=how.force or mine)
 
 
 # --- by one query
@@ -225,6 +238,8 @@ async def _settled(
     whole = written.enough or (reached_end and not written.holes and report.complete)
     delivered = whole or (how.allow_gaps and reached_end)
     if delivered:
+        if isinstance(sink, FileRows):
+            note_delivery(pull, sink.part, sink.path)
         sink.finish()
     if whole:
         await let_go(opened, unfinished=written.enough)

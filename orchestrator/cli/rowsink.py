@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.cli.newname import check_name, place
 from orchestrator.errors import DiskFull, StorageError
 
 __all__ = ["FileRows", "Rows", "StdoutRows"]
@@ -92,25 +93,24 @@ class StdoutRows:
 
 
 class FileRows:
-    """A file beside its final name until ``finish``; a file that stood there is replaced then. ``key`` names
-    what is written, so that whoever goes on after a kill takes the place of what that left."""
+    """A file beside its final name until ``finish``; a file that stands there is replaced only with
+    ``replace``. ``key`` names what is written, so that whoever goes on after a kill takes the place of what
+    that left. Raises UsageError when the name is taken, StorageError, DiskFull."""
 
-    def __init__(self, path: str, key: str) -> None:
+    def __init__(self, path: str, key: str, *, replace: bool) -> None:
         self.reader_left = False
         self._stopped = threading.Event()
-        self._path = Path(path).absolute()
-        self._part = self._path.with_name(f".{self._path.name}.{key}.part")
+        self.path = Path(path).absolute()
+        self.part = self.path.with_name(f".{self.path.name}.{key}.part")
         self._file: io.FileIO | None = None
-        if self._path.is_dir():
-            raise StorageError(f"{self._path} is a folder", hint="name a file with -o")
-        if not os.access(self._path.parent, os.W_OK | os.X_OK):
-            raise StorageError(f"{self._path.parent} is no folder that can be written to")
+        self._replace = replace
+        check_name(self.path, replace=replace)
 
     def begin(self) -> None:
         try:
-            self._file = io.FileIO(self._part, "wb")
+            self._file = io.FileIO(self.part, "wb")
         except OSError as error:
-            raise _told(str(self._path), error) from error
+            raise _told(str(self.path), error) from error
 
     def write(self, rows: bytes) -> bool:
         if self._stopped.is_set():
@@ -120,32 +120,32 @@ class FileRows:
             while left:
                 left = left[self._open().write(left) or 0 :]
         except OSError as error:
-            raise _told(str(self._path), error) from error
+            raise _told(str(self.path), error) from error
         return not self._stopped.is_set()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def finish(self) -> None:
-        """Sync and rename. Raises StorageError, DiskFull."""
+        """Sync and rename."""
         try:
             os.fsync(self._open().fileno())
             self._open().close()
-            self._part.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
+            place(self.part, self.path, replace=self._replace)
+            folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
         except OSError as error:
-            raise _told(str(self._path), error) from error
+            raise _told(str(self.path), error) from error
 
     def discard(self) -> None:
         """Leave nothing behind; harmless after ``finish``."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # it is thrown away all the same
                 self._file.close()
-                self._part.unlink(missing_ok=True)
+                self.part.unlink(missing_ok=True)
 
     def _open(self) -> io.FileIO:
         if self._file is None:

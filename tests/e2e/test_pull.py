@@ -367,6 +367,36 @@ def test_a_part_that_cannot_be_had_ends_the_rows(desk: Program) -> None:
     assert ended.document["from"] < gap["to"] < allowed.document["unsettled_from"]
 
 
+def test_a_file_that_exists_is_not_replaced_unasked(desk: Program) -> None:
+    """A FILE that stands there makes exit 2 before anything is sent, by query or by remote tasks; --force
+    replaces it. What an unfinished line has put there itself is no hindrance to going on, until somebody
+    changed it."""
+    file = desk.folder / "rows.jsonl"
+    file.write_text("mine")
+    requests = desk.emulated.stats()["requests"]
+    for line in (WINDOW, (*WINDOW, "--limit", "5")):
+        refused = desk.end(pull(desk, *line, "-o", "rows.jsonl"))
+        assert refused.exit == 2
+        assert "rows.jsonl exists" in refused.err
+        assert "--force" in refused.err
+    assert (file.read_text(), state(desk)) == ("mine", [])
+    assert desk.emulated.stats()["requests"] == requests
+    forced = desk.end(pull(desk, *WINDOW, "--limit", "5", "-o", "rows.jsonl", "--force"))
+    assert (forced.exit, len(file.read_text().splitlines())) == (0, 5)
+    file.unlink()
+    line = ("pull", "fleeting", "--since", "25h", "-o", "rows.jsonl", "--allow-gaps")
+    for _ in range(2):
+        again = desk.call(*line)
+        assert again.exit == 7, again.err
+        assert len(file.read_text().splitlines()) > 3_900
+    with file.open("a") as more:
+        more.write("mine\n")
+    refused = desk.call(*line)
+    assert (refused.exit, file.read_text()[-5:]) == (2, "mine\n")
+    assert desk.call(*line, "--force").exit == 7
+    assert "mine" not in file.read_text()
+
+
 def test_what_nobody_took_up_goes_with_a_later_pull(desk: Program, served: tuple[Program, Rows]) -> None:
     """A killed pull of two weeks ago: the next one delivers its own rows, deletes what the old one had at the
     service, removes its state and says so in one line. A state whose pull is at work stays, however old."""
