@@ -247,7 +247,11 @@ async def _looked_at(audit: FileAudit, ledger: LedgerAudit, picked: Iterator[boo
             findings.append(finding)
         if finding is None or not finding.marked:
             ledger.add(slice_, read=read and finding is None)
-    findings += [await audit.disowned(slice_) for slice_ in strange]
+    for slice_ in strange:
+        finding = await audit.disowned(slice_)
+        findings.append(finding)
+        if not finding.marked:
+            ledger.told(finding.window)
     return findings + await ledger.findings({finding.slice for finding in findings})
 
 

@@ -88,6 +88,10 @@ class LedgerAudit:
         if slice_.state is SliceState.DONE:
             self._gather_overlaps(slice_)
 
+    def told(self, window: Window) -> None:
+        """What is wrong there was said already."""
+        self._proven.windows.append(window)
+
     def _gather_overlaps(self, slice_: Slice) -> None:
         if self._together and slice_.window.start_s < max(one.window.end_s for one in self._together):
             self._together.append(slice_)
