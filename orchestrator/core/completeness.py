@@ -30,7 +30,8 @@ class Ruling(StrEnum):
     SHORT = "short"  # attempts are used up: keep the fullest file, say what is missing
     CUT = "cut"  # truncated, in order: keep the part that is whole, plan the rest
     SPLIT = "split"  # truncated, not in order: halve the window
-    CROWDED = "crowded"  # truncated by rows of the seconds beside the window: ask so that these come last
+    CROWDED = "crowded"  # truncated by rows of a second beside the window: ask so that these come last
+    CROWDED_LATE = "crowded late"  # the same, by rows after its end that nobody asked for
     OVERFULL = "overfull"  # one second holds more than one remote task may carry
     UNPROVEN = "unproven"  # rows cannot be dated and no count agrees
 
@@ -94,10 +95,11 @@ def judge(
 def _truncated(slice_: Slice, task: RemoteTask, receipt: Receipt) -> Verdict:
     if receipt.kept is not None and slice_.window.holds(receipt.kept):
         return Verdict(Ruling.CUT)
-    margin_first = task.window.end_s > slice_.window.end_s if task.order is Order.DESC else True
-    crowded = receipt.inside_rows is not None and 2 * receipt.inside_rows < receipt.served_rows
-    if crowded and margin_first and task.window != slice_.window:
-        return Verdict(Ruling.CROWDED)
+    if receipt.inside_rows is not None and 2 * receipt.inside_rows < receipt.served_rows:
+        if task.order is Order.DESC and task.window.end_s == slice_.window.end_s:
+            return Verdict(Ruling.CROWDED_LATE)
+        if task.window != slice_.window:
+            return Verdict(Ruling.CROWDED)
     if slice_.window.length_s > 1:
         return Verdict(Ruling.SPLIT)
     if slice_.recounted_at is None:

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     SHORT = "short by n"
     OVERFULL_SECOND = "overfull second"
     CROWDED_OUT = "crowded out"
+    CROWDED_LATE = "crowded out at its end"
     EDGES_UNPROVEN = "edges unproven"
     ROWS_OUTSIDE_WINDOW = "rows outside window"
     PATH_OCCUPIED = "path occupied"
@@ -84,6 +85,11 @@ _TEXTS: dict[Reason, ReasonText] = {
     ),
     Reason.CROWDED_OUT: ReasonText(
         "asked for with a margin, the file is filled by rows of a fuller second beside the window", True, RUN
+    ),
+    Reason.CROWDED_LATE: ReasonText(
+        "the file is filled by rows of a fuller second after the window, which the service counts in",
+        True,
+        RUN,
     ),
     Reason.EDGES_UNPROVEN: ReasonText(
         "the first or last rows are not sure to be there: no count agrees, and nothing else shows it",

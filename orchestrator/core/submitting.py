@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.core import events as ev
@@ -32,6 +33,9 @@ SEND_WITHIN_S = 10.0
 """A create leaves this machine within so many seconds of its committed intent, or not at all."""
 CREATE_SIGNATURE_S = 30
 """How long the signature of a create is valid (design 5): after that nobody can execute it any more."""
+
+_LAST_COMES: Mapping[str, Order] = {Reason.CROWDED_OUT: Order.DESC, Reason.CROWDED_LATE: Order.ASC}
+"""In which order the rows that crowded others out come last: those before the start, those after the end."""
 
 TOO_LARGE = 413
 """RequestOverload: the request asks for too much (bls-api.md 5)."""
@@ -74,8 +78,8 @@ def admitted(slice_: Slice, event: ev.Admitted, now: float, rules: Rules) -> ev.
 
 
 def _order_of(slice_: Slice, job: Job) -> Order:
-    if slice_.reason == Reason.CROWDED_OUT:
-        return Order.DESC  # the margin, which is at the start, comes last
+    if slice_.reason in _LAST_COMES:
+        return _LAST_COMES[slice_.reason]
     return {Part.EARLY: Order.ASC, Part.LATE: Order.DESC}.get(slice_.part, job.order)
 
 
@@ -93,6 +97,8 @@ def _asked(slice_: Slice, rules: Rules) -> Window:
     start_s, end_s = slice_.window.start_s, slice_.window.end_s
     if slice_.reason == Reason.CROWDED_OUT:
         return Window(max(0, start_s - 1), end_s)
+    if slice_.reason == Reason.CROWDED_LATE:
+        return slice_.window
     if slice_.part:
         # Neighbours come first and push the part's own rows out: none but where its first rows are unsure.
         early = slice_.padded and slice_.part is Part.EARLY

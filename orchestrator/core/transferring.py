@@ -77,8 +77,9 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
         case Ruling.SHORT:
             return settle_short(slice_, receipt)
         case Ruling.CROWDED:
-            crowded = replace(slice_, reason=Reason.CROWDED_OUT)
-            return again(crowded, now, rules, Reason.CROWDED_OUT)
+            return again(replace(slice_, reason=Reason.CROWDED_OUT), now, rules, Reason.CROWDED_OUT)
+        case Ruling.CROWDED_LATE:
+            return again(replace(slice_, reason=Reason.CROWDED_LATE), now, rules, Reason.CROWDED_LATE)
         case Ruling.OVERFULL if slice_.part:  # the two ends do not meet
             return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
         case Ruling.OVERFULL:

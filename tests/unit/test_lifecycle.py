@@ -80,6 +80,13 @@ def test_what_its_margin_crowded_out_is_asked_for_from_the_other_end() -> None:
     intent = admitted(crowded.slice, 2).task
     assert intent is not None
     assert (intent.window, intent.order) == (Window(999, 1600), Order.DESC)
+    late = staged(
+        replace(before, task=replace(intent, number=1, uuid="u1")), truncated=True, kept=None, inside_rows=1
+    )
+    assert (late.slice.state, late.slice.reason) == (S.PLANNED, Reason.CROWDED_LATE)
+    intent = admitted(late.slice, 3).task
+    assert intent is not None
+    assert (intent.window, intent.order) == (WINDOW, Order.ASC)
     last = staged(replace(before, attempt=3), truncated=True, kept=None, inside_rows=1)
     assert (last.slice.state, last.slice.reason) == (S.FAILED, Reason.CROWDED_OUT)
 
