@@ -13,7 +13,7 @@ import time
 import traceback
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from email.utils import formatdate
 from typing import Any
@@ -666,16 +666,24 @@ def test_no_redirect_leads_a_signature_away() -> None:
 def test_garbage_in_place_of_tls_is_unreachable(greeting: bytes) -> None:
     """A server that speaks no TLS never saw a request: not even a create is in doubt."""
 
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    greeted: set[asyncio.Task[None]] = set()
+
+    async def greet(writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.add(asyncio.ensure_future(greet(writer)))
 
     async def main() -> None:
-        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
         async with server, clients(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
             for call in CALLS.values():
                 with pytest.raises(Unreachable):
                     await call(client)
+        await asyncio.gather(*greeted)
 
     asyncio.run(asyncio.wait_for(main(), 30))
 
