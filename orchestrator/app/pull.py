@@ -92,6 +92,11 @@ class Pull:
 def prepared(wish: Wish, *, environment: Mapping[str, str], now_s: float) -> Pull:
     """The wish as it would begin now. Contacts nobody and makes nothing. Raises UsageError with every
     complaint."""
+    for place, name in (("LOGSTORE", wish.logstore), ("--logstream", wish.logstream)):
+        if is_pattern(name):
+            raise UsageError(
+                f"{place}: {name} may mean more than one", hint="name one; a job file exports many"
+            )
     region, endpoint = _service(wish, environment)
     wish = replace(wish, region=region, endpoint=endpoint)
     from_ = f"now-{wish.since_s}s" if wish.since_s else wish.from_
@@ -175,12 +180,9 @@ def _job_file(
     )
     if read is None:
         raise UsageError(
-            "\n".join(["this cannot be pulled", *map(_in_words, complaints)]),
+            "\n".join(["this cannot be pulled", *(_in_words(complaint, wish) for complaint in complaints)]),
             hint="see `orchestrator pull --help`",
         )
-    for name in (wish.logstore, wish.logstream):
-        if is_pattern(name):
-            raise UsageError(f"{name} may mean more than one", hint="name one; a job file exports many")
     return replace(read, redactions=())
 
 
@@ -193,8 +195,10 @@ def _literal(value: Any) -> Any:
     return [_literal(item) for item in value] if isinstance(value, list) else value
 
 
-def _in_words(complaint: Complaint) -> str:
+def _in_words(complaint: Complaint, wish: Wish) -> str:
     place = _TYPED.get(complaint.key_path, complaint.key_path)
+    if place == "--from" and wish.since_s:
+        place = "--since"
     return str(replace(complaint, file=place, key_path="", line=0))
 
 

@@ -20,6 +20,18 @@ from orchestrator.cli.options import (
     line_count,
 )
 
+LONGEST_S = 30 * 365 * 86_400
+
+
+def _back_from_now(text: str | int) -> int:
+    """Seconds, more than none. Raises BadParameter."""
+    seconds = duration(text)
+    if isinstance(text, str) and not seconds:
+        raise typer.BadParameter("no time at all; allowed: more than 0 s, such as 30m")
+    if seconds > LONGEST_S:
+        raise typer.BadParameter("before all logs; allowed: up to 30 years")
+    return seconds
+
 
 class RowsAs(StrEnum):
     """What is written of each row."""
@@ -37,7 +49,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="DURATION",
-        parser=duration,
+        parser=_back_from_now,
         show_default=False,
         help="From so long before now, such as 6h or 30m; instead of --from.",
     ),

@@ -37,7 +37,7 @@ from orchestrator.dashboard.progress import Progress
 from orchestrator.dataplane.outgoing import Outgoing, RowWriter
 from orchestrator.dataplane.spill import Spill
 from orchestrator.engine.context import StopSignal
-from orchestrator.errors import ExitCode, Interrupted, UsageError
+from orchestrator.errors import DiskFull, ExitCode, Interrupted, UsageError
 from orchestrator.settings import environment
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 __all__ = ["How", "pull"]
 
 STDOUT = "-"
+ROOM = (
+    "free space there and give the same line again: nothing is lost; or begin anew where there is more, with "
+    "another FILE or $XDG_STATE_HOME"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ def pull(stage: Stage, typed: Mapping[str, Any], how: How) -> int:
         if stage.log_path is None:
             stage.log_path = ready.folder / "pull.log"
         return _tell(stage, how, asyncio.run(_pulled(stage, ready, how, sink)))
+    except DiskFull as full:
+        raise DiskFull(full.message, hint=ROOM) from full
     finally:
         sink.discard()
 
@@ -264,6 +270,8 @@ async def _settled(
 def _tell(stage: Stage, how: How, ended: _Ended) -> int:
     report, written, pull = ended.report, ended.written, ended.pull
     fault = values.report_error(report)
+    if fault is not None and fault.code == DiskFull.code:
+        fault = replace(fault, hint=ROOM)
     if fault is not None and ended.exit not in (ExitCode.COMPLETE, ExitCode.INTERRUPTED):
         complain(stage.redaction, fault.message, fault.hint or values.hint_of(fault.code), fault.request_id)
     elif ended.exit in (ExitCode.INCOMPLETE, ExitCode.UNMENDABLE, ExitCode.INTEGRITY):

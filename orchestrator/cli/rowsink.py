@@ -155,5 +155,5 @@ class FileRows:
 
 
 def _told(place: str, error: OSError) -> StorageError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return (DiskFull if full else StorageError)(f"{place} cannot be written: {error.strerror or error}")

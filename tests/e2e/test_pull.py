@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -395,6 +396,25 @@ def test_a_file_that_exists_is_not_replaced_unasked(desk: Program) -> None:
     assert (refused.exit, file.read_text()[-5:]) == (2, "mine\n")
     assert desk.call(*line, "--force").exit == 7
     assert "mine" not in file.read_text()
+
+
+@pytest.mark.parametrize("largest_bytes", [700_000, 1_500_000])
+def test_no_room_is_mended_by_room(desk: Program, served: tuple[Program, Rows], largest_bytes: int) -> None:
+    """Neither a stored file nor FILE can grow further: exit 6 and a hint that speaks of what pull has and not
+    of a job file's keys; with room the same line completes."""
+    slice_lines = "1500" if largest_bytes > 1_000_000 else "4000"
+    line = (*WINDOW, "--slice-lines", slice_lines, "-o", "rows.jsonl")
+    desk.preparation = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, largest_bytes))
+    full = desk.end(pull(desk, *line, "--json"))
+    desk.preparation = None
+    assert (full.exit, full.document["error"]["code"]) == (6, "disk_full"), full.err
+    assert "XDG_STATE_HOME" in full.document["error"]["hint"]
+    assert "XDG_STATE_HOME" in full.err
+    assert "disk_reserve" not in full.out + full.err
+    assert list(desk.folder.glob("*rows.jsonl*")) == []
+    ended = desk.end(pull(desk, *line))
+    assert ended.exit == 0, ended.err
+    same_rows(counted((desk.folder / "rows.jsonl").read_text("utf-8")), served[1])
 
 
 def test_what_nobody_took_up_goes_with_a_later_pull(desk: Program, served: tuple[Program, Rows]) -> None:

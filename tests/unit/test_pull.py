@@ -128,7 +128,9 @@ def test_a_search_may_hold_what_a_job_file_would_replace() -> None:
         (replace(WISH, region="bj", endpoint="http://127.0.0.1:1"), ENVIRONMENT, "exclude each other"),
         (replace(WISH, endpoint="ftp://x"), ENVIRONMENT, "--endpoint: "),
         (replace(WISH, slice_lines=2_000_000), ENVIRONMENT, "--slice-lines: "),
-        (replace(WISH, logstore="web-*"), ENVIRONMENT, ""),
+        (replace(WISH, logstore="web-*"), ENVIRONMENT, "LOGSTORE: web-* may mean more than one"),
+        (replace(WISH, logstream="app-?"), ENVIRONMENT, "--logstream: app-? may mean more than one"),
+        (replace(WISH, since_s=10**11), ENVIRONMENT, "--since: "),
         (WISH, {}, "no service is named"),
     ],
 )
@@ -229,6 +231,8 @@ def test_a_broken_note_counts_as_none(content: str) -> None:
         (("--since", "6h", "--from", "yesterday"), "either --since or --from"),
         ((), "either --since or --from"),
         (("--since", "6h", "--to", "now"), "--since reaches up to now"),
+        (("--since", "0s"), "'--since': no time at all; allowed: more than 0 s"),
+        (("--since", "50000d"), "'--since': before all logs"),
         (("--since", "6h", "--json"), "cannot both go to stdout"),
     ],
 )
