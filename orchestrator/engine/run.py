@@ -30,6 +30,7 @@ from orchestrator.engine.takeup import (
     begun_anew,
     check_identity,
     check_logstream,
+    cover_again,
     doubted_lately,
     leftovers,
     missing_of,
@@ -169,6 +170,7 @@ async def _take_up_all(
             refused[job.name] = fault_of(error)
             driver.stop_job(job.name, refused[job.name])
             continue
+        await cover_again(job, job.window, room)
         chosen = again.get(job.name, ())
         await redo.begin(context, chosen, room)
         left = await leftovers(job, job.window, manifest, frozenset(slice_.id for slice_ in chosen))

@@ -17,18 +17,20 @@ from orchestrator.core.streams import views
 from orchestrator.core.submitting import limit_of
 from orchestrator.core.walk import Doubt
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract
-from orchestrator.engine.audit import all_slices, covered_of, signed_of
+from orchestrator.engine.audit import signed_of
 from orchestrator.engine.context import JobContext, Room
+from orchestrator.engine.coverage import ALL_STREAMS, all_slices, covered_of
 from orchestrator.engine.stages.divide import gather
 from orchestrator.errors import Refused, ServiceError, Unreachable, UsageError
 from orchestrator.ports.service import LogStore
-from orchestrator.ports.store import ManifestReader
+from orchestrator.ports.store import Changes, Covered, JournalEntry, ManifestReader
 
 __all__ = [
     "Leftovers",
     "begun_anew",
     "check_identity",
     "check_logstream",
+    "cover_again",
     "doubted_lately",
     "leftovers",
     "missing_of",
@@ -39,6 +41,7 @@ __all__ = [
 PERMANENT_DAYS = 3650
 """bls-api.md 4.2."""
 DAY_S = 86_400
+_STORED = (SliceState.DONE, SliceState.EMPTY)
 CONTACT_TRIES = 4
 LONGEST_CONTACT_PAUSE_S = 30.0
 CONTACT_PATIENCE_S = 45.0
@@ -267,6 +270,23 @@ async def begun_anew(slice_: Slice, manifest: ManifestReader) -> Slice:
     if known is None:
         return slice_
     return replace(slice_, published_path=known.published_path, published_sha256=known.published_sha256)
+
+
+async def cover_again(job: Job, window: Window, room: Room) -> None:
+    """What a stored slice holds is covered. Where the ledger has lost that, planning the window anew would
+    store its rows twice."""
+    found: list[Slice] = []
+    for view in views(job):
+        stream = view.identity.logstream
+        for piece in subtract((window,), await covered_of(view, room.manifest)):
+            stored = all_slices(room.manifest, job.name, _STORED, piece)
+            found += [slice_ async for slice_ in stored if slice_.logstream == stream and not slice_.whole]
+    if found:
+        now = room.clock.now()
+        covered = (Covered(job.name, slice_.logstream or ALL_STREAMS, slice_.window) for slice_ in found)
+        journal = (JournalEntry(now, job.name, slice_.id, "covered_again") for slice_ in found)
+        await room.manifest.commit(Changes(covered=tuple(covered), journal=tuple(journal)))
+        room.observer.noted("run.covered_again", job=job.name, slices=len(found))
 
 
 async def missing_of(job: Job, window: Window, manifest: ManifestReader, taken: WindowSet) -> WindowSet:

@@ -403,3 +403,16 @@ def test_telling_twice_as_many_gaps_takes_twice_the_work(tmp_path: Path) -> None
             steps_in(files, lambda m=manifest, r=rig: asyncio.run(gaps_of(r.job, m, None, "x")))  # type: ignore[misc]
         )
     assert steps[1] < 2.5 * steps[0]
+
+
+@pytest.mark.parametrize(
+    "harm", ["update coverage set end_s = end_s - 1000", "delete from coverage"], ids=["some of it", "all"]
+)
+def test_coverage_that_was_lost_by_hand_is_not_stored_twice(harm: str, tmp_path: Path) -> None:
+    """What a stored slice holds is covered again, and no remote task is made for it."""
+    rig = Rig(Setting(seed=1, slices=8), tmp_path)
+    assert rig.run().complete
+    made = rig.world.witness.tasks_made
+    rig.manifest._connection.execute(harm)
+    assert rig.complaints(rig.run()) == []
+    assert rig.world.witness.tasks_made == made
