@@ -122,16 +122,20 @@ def verify(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check the stored files against the ledger, digest by digest. Deletes nothing, and contacts nobody
-    without --recount.
+    """Check the stored files against the ledger, digest by digest and row by row, and the ledger against
+    itself. Deletes nothing, and contacts nobody without --recount.
 
     With --sample at least one file of each job that has any is read whole. The answer says how many were, and
     of how many only presence and size were looked at: a sample that agrees says nothing about the content of
     the others.
 
-    Slices whose file is missing or differs are marked uncovered, so that the next run mends them. Exits 4
-    when anything disagrees. With --recount the service counts the lines of what is stored; slices it has
-    more lines of now are named with the command that exports them anew, and stay covered.
+    What disagrees is marked uncovered, so that the next run mends it; what is stored and was read, but was
+    not covered, is covered again. Exits 4 when anything disagrees, and names the line that mends it.
+
+    With --recount the service counts the lines of what is stored, seconds that were divided as a whole; what
+    it has more lines of now is named with the command that exports it anew, and stays covered. Slices are
+    looked at whole, also those that only meet the window. What cannot be counted disagrees with nothing: the
+    answer says how much that was, and a line on stderr when it was everything.
 
     \b
     Examples:
@@ -189,8 +193,9 @@ def redo(
 
     Whole slices are redone, also those that the window only meets. Until the new file is verified the old one
     stays, with its coverage; when the new export fails, or has fewer rows, it stays for good and the reason
-    is said. Failed slices are tried again, accepted ones too. Killed, the next `run` or `redo` goes on. Exits
-    0 when all were replaced, 3 when trying again may help, 7 when it cannot.
+    is said. A second that was divided into several files is divided again, and is a gap until all of them
+    are stored. Failed slices are tried again, accepted ones too. Killed, the next `run` or `redo` goes on.
+    Exits 0 when all were replaced, 3 when trying again may help, 7 when it cannot.
 
     \b
     Examples:

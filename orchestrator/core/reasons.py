@@ -112,7 +112,7 @@ _TEXTS: dict[Reason, ReasonText] = {
         ACCEPT,
         "or let `from` of the job begin no earlier than the end of this gap",
     ),
-    Reason.DAMAGED: ReasonText("the stored file no longer agrees with the ledger", True, RUN),
+    Reason.DAMAGED: ReasonText("what is stored and what the ledger says of it do not agree", True, RUN),
     Reason.SOURCE_GONE: ReasonText(
         "the service has fewer rows now than the file that stands here held",
         False,

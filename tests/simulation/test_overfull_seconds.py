@@ -18,7 +18,7 @@ from orchestrator.emulator.world import World
 from orchestrator.errors import Refused
 from orchestrator.testing.episode import Setting
 from orchestrator.testing.loop import START_AT
-from tests.simulation.rig import Rig, failing, only_first, reasons
+from tests.simulation.rig import DAY_S, Rig, failing, only_first, reasons
 
 AT_S = int(START_AT) - 86_400 - 30
 MAX_LINES = 50
@@ -183,3 +183,28 @@ def test_a_death_at_any_point_of_a_division_changes_nothing(streams: tuple[str, 
 def test_part_names_are_words_of_the_ledger() -> None:
     """The two ends have one name each; the whole has none."""
     assert [part.value for part in Part] == ["", "early", "late"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "streams"), [(120, ("a", "b", "c", "d")), (70, ("only",))], ids=["by stream", "from both ends"]
+)
+def test_rows_that_came_late_into_a_divided_second_come_with_a_later_run(
+    rows: int, streams: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Young windows are counted again, a divided second as a whole. What grew is divided anew, wherever the
+    process dies; no row that stood is missing meanwhile, and in the end each is there once."""
+    behaviour = Behaviour(late_per_mille=100, late_by_s=1.2 * DAY_S)
+    points, crash_at = 30, 1
+    while crash_at <= points:
+        rig = dense(tmp_path / str(crash_at), rows, streams, behaviour=behaviour)
+        rig.changed = {"recheck_s": 3 * DAY_S}
+        assert rig.run().complete
+        stood = rig.archived()
+        rig.now_s += 1.5 * DAY_S
+        late = (rig.truth() - stood).total()
+        life = rig.live(crash_at)
+        points = max(points, len(life.met))
+        assert late > 1
+        assert not stood - rig.archived(), f"death {crash_at}"
+        assert rig.complaints(rig.run()) == [], f"death {crash_at}"
+        crash_at += 3
