@@ -3,22 +3,21 @@ again?"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 from orchestrator.core import events as ev
+from orchestrator.core.attempts import again
 from orchestrator.core.job import Order
-from orchestrator.core.letting_go import discard, fail
+from orchestrator.core.letting_go import discard, fail, handed_on, let_go, outdated
 from orchestrator.core.model import Evidence, Part, Receipt, Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, short_by
 from orchestrator.core.rules import Rules, task_of
 from orchestrator.core.window import Window
 
-__all__ = ["cut", "divided", "gathered", "let_go", "outdated", "relieved", "split"]
+__all__ = ["cut", "divided", "gathered", "relieved", "split"]
 
 S = SliceState
-
-_ENDED = frozenset({S.DONE, S.EMPTY, S.FAILED})
 
 
 def cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
@@ -48,7 +47,7 @@ def cut(slice_: Slice, receipt: Receipt, rules: Rules) -> ev.Step:
         published_sha256="",
         published_rows=0,
     )
-    after = replace(_handed_on(slice_), state=S.CUT, task=None)
+    after = replace(handed_on(slice_), state=S.CUT, task=None)
     losers = discard(slice_, keep=receipt.staged_path)
     rest_child = _child(slice_, rest, rules)
     orders = (ev.Recount(child, task.number), *losers)
@@ -61,7 +60,7 @@ def split(slice_: Slice, rules: Rules) -> ev.Step:
     middle_s = slice_.window.start_s + slice_.window.length_s // 2
     halves = slice_.window.split(middle_s)
     task = task_of(slice_)
-    after = replace(_handed_on(slice_), state=S.SUPERSEDED)
+    after = replace(handed_on(slice_), state=S.SUPERSEDED)
     gone = (ev.DeleteRemote(task),) if task.uuid else ()
     children = tuple(_child(slice_, half, rules) for half in halves)
     return ev.Step(after, (*discard(slice_), *gone), children=children, uncovered=_in_question(slice_))
@@ -70,10 +69,13 @@ def split(slice_: Slice, rules: Rules) -> ev.Step:
 def divided(slice_: Slice, event: ev.Divided, now: float, rules: Rules) -> ev.Step:
     """One second holds more than a remote task may carry: ask for it by log stream; one stream, or what no
     stream divides, or what nobody counted, from both ends of the order. Whatever the parts hold, they are
-    proven only together: their rows must add up to what the second was counted to hold. An older generation
-    is not replaced by parts."""
+    proven only together: their rows must add up to what the second was counted to hold. As long as an outage
+    keeps the log streams from being told, the next attempt asks again. An older generation is not replaced by
+    parts."""
     if slice_.replaces:
         return fail(slice_, Reason.OVERFULL_SECOND, discard(slice_))
+    if event.untold and not slice_.logstream and slice_.attempt < rules.job.attempts:
+        return again(slice_, now, rules, Reason.ATTEMPTS_EXHAUSTED)
     total, receipt = slice_.recount, slice_.receipt
     counted = [(stream, lines) for stream, lines in event.streams if lines > 0]
     whole = total is not None and sum(lines for _, lines in counted) >= total
@@ -150,7 +152,7 @@ def _to_parts(
 ) -> ev.Step:
     """The whole stays superseded until its parts are gathered. What an earlier division by another way left
     counts no more; its files stand until then, so that no stored row is missing for a moment."""
-    after = replace(_handed_on(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
+    after = replace(handed_on(slice_), state=S.SUPERSEDED, evidence=Evidence.NONE)
     reborn = {child.id for child in children}
     kept = {child.task.uuid for child in children if child.task is not None}
     mine = [old for old in earlier if not slice_.whole or old.parent == slice_.id]
@@ -164,21 +166,6 @@ def _to_parts(
         uncovered=slice_.window if parts else _in_question(slice_),
         also_uncovered=tuple(sorted({part.logstream for part in parts if not part.part})),
     )
-
-
-def outdated(parts: Iterable[Slice]) -> tuple[Slice, ...]:
-    """Those of them that came to an end, as parts that nothing rests on any more: their files go last."""
-    return tuple(
-        replace(_handed_on(part), state=S.SUPERSEDED, evidence=Evidence.NONE)
-        for part in parts
-        if part.state in _ENDED
-    )
-
-
-def let_go(parts: Iterable[Slice], kept: Collection[str] = ()) -> tuple[ev.Instruction, ...]:
-    """Orders to delete the remote tasks of slices that have no use for them any more, but those ``kept``."""
-    tasks = (part.task for part in parts if part.task is not None)
-    return tuple(ev.DeleteRemote(task) for task in tasks if task.uuid and task.uuid not in kept)
 
 
 def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.Step:
@@ -201,14 +188,6 @@ def gathered(slice_: Slice, event: ev.Gathered, now: float, rules: Rules) -> ev.
 def relieved(slice_: Slice, event: ev.Relieved, now: float, rules: Rules) -> ev.Step:
     """Nothing stands for the divided slice itself any more."""
     return ev.Step(replace(slice_, published_path="", published_sha256="", published_rows=0))
-
-
-def _handed_on(slice_: Slice) -> Slice:
-    """Others carry on: nothing staged or waited for is this slice's any more. A file that stands for it stays
-    its own until all of its rows stand elsewhere; that of an older generation is not its own."""
-    if slice_.replaces:
-        slice_ = replace(slice_, published_path="", published_sha256="", published_rows=0)
-    return replace(slice_, receipt=None, best=None, path="", reason=Reason.REPLACED)
 
 
 def _in_question(slice_: Slice) -> Window | None:

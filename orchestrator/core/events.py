@@ -169,6 +169,8 @@ class Divided:
     number: int
     streams: tuple[tuple[str, int], ...]
     earlier: tuple[Slice, ...]
+    untold: bool = False
+    """An outage kept the service from telling its streams."""
 
 
 @dataclass(frozen=True, slots=True)

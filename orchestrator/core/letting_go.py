@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.model import Evidence, Slice, SliceState
+from orchestrator.core.reasons import Reason
 from orchestrator.core.rules import IllegalEvent, Rules
 
-__all__ = ["discard", "dropped", "fail", "marked", "withdrawn"]
+__all__ = ["discard", "dropped", "fail", "handed_on", "let_go", "marked", "outdated", "withdrawn"]
 
 S = SliceState
+
+_ENDED = frozenset({S.DONE, S.EMPTY, S.FAILED})
 
 
 def fail(slice_: Slice, reason: str, orders: tuple[ev.Instruction, ...] = ()) -> ev.Step:
@@ -48,3 +52,26 @@ def marked(slice_: Slice, event: ev.Marked, now: float, rules: Rules) -> ev.Step
         uncovered=slice_.window,
         also_uncovered=(rules.job.identity.logstream,) if slice_.whole else (),
     )
+
+
+def handed_on(slice_: Slice) -> Slice:
+    """Others carry on: nothing staged or waited for is this slice's any more. A file that stands for it stays
+    its own until all of its rows stand elsewhere; that of an older generation is not its own."""
+    if slice_.replaces:
+        slice_ = replace(slice_, published_path="", published_sha256="", published_rows=0)
+    return replace(slice_, receipt=None, best=None, path="", reason=Reason.REPLACED)
+
+
+def outdated(parts: Iterable[Slice]) -> tuple[Slice, ...]:
+    """Those of them that came to an end, as parts that nothing rests on any more: their files go last."""
+    return tuple(
+        replace(handed_on(part), state=S.SUPERSEDED, evidence=Evidence.NONE)
+        for part in parts
+        if part.state in _ENDED
+    )
+
+
+def let_go(parts: Iterable[Slice], kept: Collection[str] = ()) -> tuple[ev.Instruction, ...]:
+    """Orders to delete the remote tasks of slices that have no use for them any more, but those ``kept``."""
+    tasks = (part.task for part in parts if part.task is not None)
+    return tuple(ev.DeleteRemote(task) for task in tasks if task.uuid and task.uuid not in kept)

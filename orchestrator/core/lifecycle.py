@@ -107,7 +107,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.READY, ev.Dropped): _row(letting_go.dropped, S.ABANDONED),
     (S.TRANSFERRING, ev.Staged): _row(transferring.staged, *_WEIGHED),
     (S.TRANSFERRING, ev.Recounted): _row(transferring.recounted, S.RUNNING, *_WEIGHED),
-    (S.TRANSFERRING, ev.Divided): _row(dividing.divided, S.SUPERSEDED, S.FAILED),
+    (S.TRANSFERRING, ev.Divided): _row(dividing.divided, S.SUPERSEDED, S.FAILED, S.PLANNED),
     (S.TRANSFERRING, ev.TransferFailed): _row(transferring.transfer_failed, S.READY, S.TRANSFERRING, *_AGAIN),
     (S.TRANSFERRING, ev.Resumed): _row(resuming.resumed, S.READY, S.TRANSFERRING),
     (S.TRANSFERRING, ev.Dropped): _row(letting_go.dropped, S.ABANDONED),

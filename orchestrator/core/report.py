@@ -174,3 +174,5 @@ class JobPlan:
     """What ``duration_s`` was reckoned from."""
     seen: Series | None = None
     """How the lines lie in time, as far as planning saw it: to draw from, of no use as a count."""
+    error: Fault | None = None
+    """Why this job could not be planned; the rest of its plan is empty then."""

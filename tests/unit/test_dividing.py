@@ -170,3 +170,19 @@ def test_a_second_that_became_one_file_after_all_outdates_its_parts() -> None:
     assert (gone.outdated, kinds(gone)) == ((), [])
     fuller = go(whole, ev.Published(ID, 1, (replace(part, published_rows=13),)))
     assert (fuller.slice.state, fuller.outdated) == (S.DONE, ())
+
+
+def test_streams_that_an_outage_kept_from_being_told_are_asked_for_again() -> None:
+    """By the next attempt; only the last one makes do without them. One stream alone needs no list."""
+    second = slice_(S.TRANSFERRING, window=SECOND, recounted_at=1.0, recount=150, receipt=CUT_SHORT)
+    untold = ev.Divided(ID, 1, (), (), untold=True)
+    later = go(second, untold)
+    assert (later.slice.state, later.children, kinds(later)) == (
+        S.PLANNED,
+        (),
+        ["DeleteRemote", "DiscardStaged"],
+    )
+    last = go(replace(second, attempt=JOB.attempts), untold)
+    assert [child.part for child in last.children] == [Part.EARLY, Part.LATE]
+    alone = go(replace(second, logstream="a"), untold)
+    assert [child.part for child in alone.children] == [Part.EARLY, Part.LATE]

@@ -30,18 +30,21 @@ async def divide(order: ev.Divide, context: JobContext, room: Room) -> ev.Event:
     slice_ = order.slice
     earlier = await room.manifest.parts(slice_.whole or slice_.id)
     streams: tuple[tuple[str, int], ...] = ()
+    untold = False
     for tries in range(1, TRIES + 1):
         try:
-            streams = await _streams(slice_, context)
+            streams, untold = await _streams(slice_, context), False
             break
         except (Refused, CredentialsError) as error:
             _note(room, slice_, error)
+            untold = False
             break
         except ServiceError as error:
             # An outage must not pass for "no streams to divide by".
             _note(room, slice_, error)
+            untold = True
             await asyncio.sleep(backoff_s(f"divide:{slice_.id}", tries, at_least_s=error.retry_after_s))
-    return ev.Divided(slice_.id, order.number, streams, earlier)
+    return ev.Divided(slice_.id, order.number, streams, earlier, untold)
 
 
 async def _streams(slice_: Slice, context: JobContext) -> tuple[tuple[str, int], ...]:
