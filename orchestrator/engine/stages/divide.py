@@ -33,7 +33,9 @@ async def divide(order: ev.Divide, context: JobContext, room: Room) -> ev.Event:
     untold = False
     for tries in range(1, TRIES + 1):
         try:
-            streams, untold = await _streams(slice_, context), False
+            told = await _streams(slice_, context)
+            # The whole second could be counted: that one of its streams cannot may pass.
+            streams, untold = told or (), told is None and slice_.recount is not None
             break
         except (Refused, CredentialsError) as error:
             _note(room, slice_, error)
@@ -47,8 +49,8 @@ async def divide(order: ev.Divide, context: JobContext, room: Room) -> ev.Event:
     return ev.Divided(slice_.id, order.number, streams, earlier, untold)
 
 
-async def _streams(slice_: Slice, context: JobContext) -> tuple[tuple[str, int], ...]:
-    """Every log stream with its lines in the slice's window; none when one of them cannot be counted."""
+async def _streams(slice_: Slice, context: JobContext) -> tuple[tuple[str, int], ...] | None:
+    """Every log stream with its lines in the slice's window; None when one of them cannot be counted."""
     if slice_.logstream:
         return ()
     identity = context.job.identity
@@ -57,7 +59,7 @@ async def _streams(slice_: Slice, context: JobContext) -> tuple[tuple[str, int],
     for name in sorted({name for name in names if name}):
         lines = await context.counts.count(identity, name, slice_.window)
         if isinstance(lines, CountUnavailable):
-            return ()
+            return None
         counted.append((name, lines))
     return tuple(counted)
 
