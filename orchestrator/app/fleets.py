@@ -13,7 +13,9 @@ from orchestrator.app.selection import is_meant, no_such_job
 from orchestrator.app.streams import stream_news, streams_listed, streams_remembered
 from orchestrator.core.fleets import Found, Resolved, find, without_collisions
 from orchestrator.core.job import Fleet, Job, JobFile, JobIdentity, ServiceSpec
+from orchestrator.core.model import Fault
 from orchestrator.core.report import JobReport, Report
+from orchestrator.core.window import Window
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.run import exit_of_fault
 from orchestrator.errors import ExitCode, OrchestratorError, Refused, UsageError
@@ -28,6 +30,7 @@ __all__ = [
     "as_listed",
     "as_remembered",
     "note_news",
+    "troubles",
     "vanished_since",
     "with_patterns",
 ]
@@ -172,20 +175,10 @@ def with_patterns(report: Report, resolved: Resolved) -> Report:
     fleet that could not be looked up, under the fleet's name, and for each logstore that can have no job."""
     jobs = tuple(replace(entry, streams=resolved.streams.get(entry.job)) for entry in report.jobs)
     report = replace(report, jobs=jobs, fleets=resolved.found)
-    further: list[JobReport] = []
-    for found in resolved.found:
-        template = found.fleet.template
-        if found.fault is not None:
-            code = exit_of_fault(found.fault)
-            further.append(JobReport(template.name, code, template.window, complete=False, error=found.fault))
-        for item in found.unfit:
-            error = fault_of(
-                UsageError(
-                    f"{found.fleet.place}: logstore {item.logstore} cannot be job {item.job}: {item.problem}",
-                    hint=f'change `name`, or leave the logstore out with "!{item.logstore}"',
-                )
-            )
-            further.append(JobReport(item.job, ExitCode.USAGE, template.window, complete=False, error=error))
+    further = [
+        JobReport(name, exit_of_fault(fault), window, complete=False, error=fault)
+        for name, window, fault in troubles(resolved)
+    ]
     if not further:
         return report
     return replace(
@@ -196,6 +189,22 @@ def with_patterns(report: Report, resolved: Resolved) -> Report:
         jobs=(*report.jobs, *further),
         error=report.error or further[0].error,
     )
+
+
+def troubles(resolved: Resolved) -> tuple[tuple[str, Window | None, Fault], ...]:
+    """What kept fleets from having all their jobs: the name and window it is told under, and the fault."""
+    told: list[tuple[str, Window | None, Fault]] = []
+    for found in resolved.found:
+        template = found.fleet.template
+        if found.fault is not None:
+            told.append((template.name, template.window, found.fault))
+        for item in found.unfit:
+            error = UsageError(
+                f"{found.fleet.place}: logstore {item.logstore} cannot be job {item.job}: {item.problem}",
+                hint=f'change `name`, or leave the logstore out with "!{item.logstore}"',
+            )
+            told.append((item.job, template.window, fault_of(error)))
+    return tuple(told)
 
 
 async def _is_another(job: Job, manifest: ManifestReader) -> bool:

@@ -201,7 +201,9 @@ async def plan(
     """What ``run`` would do now, job by job, those of fleets too. Creates nothing, here or at the service;
     counts lines there. Takes no lock, so it may be asked while a run goes on. Arguments are those of ``run``.
 
-    Raises UsageError, CredentialsError, ServiceError (Refused, Unreachable and the like), StorageError.
+    What keeps one job from being planned, a logstore that is gone or an outage of its service, stands in the
+    ``error`` of that job's plan, and the others are planned. Raises UsageError, CredentialsError,
+    StorageError, and ServiceError when not one job is known.
     """
     outside = _outside(environment, observer, None)
     chosen = _chosen(job_file, jobs, from_, to, outside)
@@ -272,10 +274,17 @@ def _outside(
 
 
 async def planned(house: House, *, to_be_drawn: bool = False) -> tuple[JobPlan, ...]:
-    """The engine's plan. One that is ``to_be_drawn`` may take a request more per job."""
+    """The engine's plan, with an entry for what kept a fleet from having all its jobs. One that is
+    ``to_be_drawn`` may take a request more per job."""
+    from orchestrator.app.fleets import troubles
+    from orchestrator.core.report import JobPlan
     from orchestrator.engine.plan import plan as plan_all
 
-    return await plan_all(house.contexts, house.room, to_be_drawn=to_be_drawn)
+    plans = await plan_all(house.contexts, house.room, to_be_drawn=to_be_drawn)
+    further = (
+        JobPlan(name, window, (), None, 0, 0, error=fault) for name, window, fault in troubles(house.resolved)
+    )
+    return (*plans, *further)
 
 
 @asynccontextmanager
@@ -306,7 +315,8 @@ async def running(
 @asynccontextmanager
 async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterator[House]:
     """The furnished house of a plan: the manifest as it is, or an empty one in memory when there is none
-    yet. Raises Refused and its kin when a fleet cannot be looked up, or nothing fits its pattern."""
+    yet. Raises Refused and its kin when there is not one job, since fleets cannot be looked up or nothing
+    fits their patterns."""
     from orchestrator.app.reading import manifest_to_read
     from orchestrator.app.wiring import furnished
 
@@ -314,8 +324,8 @@ async def planning(job_file: core_job.JobFile, outside: Outside) -> AsyncIterato
         manifest_to_read(job_file.manifest) as manifest,
         furnished(job_file, cast("ManifestWriter", manifest), outside) as house,  # a plan commits nothing
     ):
-        for error in house.resolved.errors:
-            raise error
+        if house.resolved.errors and not house.contexts:
+            raise house.resolved.errors[0]
         yield house
 
 

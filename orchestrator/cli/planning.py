@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import values
 from orchestrator.cli.checking import asked_for
-from orchestrator.cli.ending import Stage
-from orchestrator.cli.fleets import fleet_json, masked, show_fleets
+from orchestrator.cli.ending import Stage, complain
+from orchestrator.cli.fleets import fleet_json, masked, printable, show_fleets
 from orchestrator.cli.picture import Alphabet, Picture, alphabet_for, draw
 from orchestrator.cli.print import bytes_text, counted, moment_text, print_table, span_text, window_text
 from orchestrator.cli.scale import columns_of_stdout, ends_lines, rate_text, wrapped
@@ -20,6 +21,7 @@ from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     from orchestrator.core.job import Job, Limits
+    from orchestrator.core.model import Fault
     from orchestrator.core.report import JobPlan, PlannedSlice
 
 __all__ = ["plan", "show_plan"]
@@ -31,7 +33,8 @@ _INDENT = "  "
 
 
 def plan(stage: Stage) -> int:
-    """Show what a run would do. Raises CredentialsError and ServiceError: counting asks the service."""
+    """Show what a run would do; what could not be planned makes the exit. Raises CredentialsError, and
+    ServiceError when no job is known at all: counting asks the service."""
     from orchestrator.cli.watching import logged
 
     job_file = asked_for(stage)
@@ -42,20 +45,47 @@ def plan(stage: Stage) -> int:
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
                 plans = await planned(house, to_be_drawn=not stage.document)
+                plans = tuple(replace(item, error=_cleaned(stage, item.error)) for item in plans)
                 jobs = house.job_file.jobs
                 found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
-        nothing_to_do = all(not item.slices for item in plans)
+        nothing_to_do = all(not item.slices and item.error is None for item in plans)
+        code, worst = _ending(plans)
+        if worst is not None and worst.error is not None:
+            fault = worst.error
+            complain(
+                stage.redaction,
+                f"{worst.job}: {fault.message}",
+                fault.hint or values.hint_of(fault.code),
+                fault.request_id,
+            )
         if stage.document:
             stage.document.stream("jobs", (values.plan_json(item) for item in plans))
             stage.document.stream("fleets", map(fleet_json, found))
-            stage.document.end(ExitCode.COMPLETE, complete=nothing_to_do)
+            error = values.fault_json(worst.error) if worst is not None else None
+            stage.document.end(code, complete=nothing_to_do, error=error)
         else:
             alphabet = alphabet_for(sys.stdout.encoding)
             show_plan(stage.out, plans, jobs, job_file.limits, columns_of_stdout(), alphabet)
             show_fleets(stage.out, found)
-        return ExitCode.COMPLETE
+        return code
 
     return asyncio.run(shown())
+
+
+def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
+    """Faults may quote the service, which may quote what came from the environment."""
+    if fault is None:
+        return None
+    return replace(fault, message=stage.redaction(fault.message), hint=stage.redaction.own_words(fault.hint))
+
+
+def _ending(plans: Sequence[JobPlan]) -> tuple[int, JobPlan | None]:
+    """The exit code that speaks for all jobs, and the first job that could not be planned with it."""
+    from orchestrator.engine.run import exit_of_fault
+
+    failed = {plan.job: exit_of_fault(plan.error) for plan in plans if plan.error is not None}
+    code = ExitCode.worst([ExitCode.COMPLETE, *failed.values()])
+    return code, next((plan for plan in plans if failed.get(plan.job) == code), None)
 
 
 def show_plan(
@@ -71,6 +101,9 @@ def show_plan(
     for plan in plans:
         timezone = zones.get(plan.job, "UTC")
         out.line(f"{plan.job}  {window_text(plan.window, timezone)}")
+        if plan.error is not None:
+            _show_error(out, plan.error)
+            continue
         if not plan.slices:
             why = "the service counts no lines" if plan.empty else "the manifest holds all of it"
             out.line(f"{_INDENT}nothing to do: {why}")
@@ -83,6 +116,13 @@ def show_plan(
         _show_sums(out, plan)
     if len(plans) > 1:
         _show_total(out, plans, limits)
+
+
+def _show_error(out: Stdout, error: Fault) -> None:
+    out.line(f"{_INDENT}not planned: {printable(error.message)}")
+    hint = error.hint or values.hint_of(error.code)
+    if hint:
+        out.line(f"{_INDENT}{hint}")
 
 
 def _show_slices(out: Stdout, slices: Sequence[PlannedSlice], timezone: str) -> None:
@@ -148,7 +188,10 @@ def _show_total(out: Stdout, plans: Sequence[JobPlan], limits: Limits) -> None:
     slices = sum(len(plan.slices) for plan in plans)
     asked = sum(plan.requests for plan in plans)
     took = sum(plan.planning_requests for plan in plans)
+    failed = sum(plan.error is not None for plan in plans)
+    left_out = f", {failed:,} of them not planned" if failed else ""
     out.line(
-        f"{counted(len(plans), 'job')}: {counted(slices, 'slice')}, about {counted(asked, 'request')}, "
-        f"time {_time_text(together(works, limits))}; planning took {counted(took, 'request')}"
+        f"{counted(len(plans), 'job')}{left_out}: {counted(slices, 'slice')}, "
+        f"about {counted(asked, 'request')}, time {_time_text(together(works, limits))}; "
+        f"planning took {counted(took, 'request')}"
     )

@@ -102,6 +102,7 @@ def plan_json(plan: JobPlan) -> dict[str, Any]:
             for item in plan.slices
         ],
         "empty": [window_json(window) for window in plan.empty],
+        "error": fault_json(plan.error),
     }
 
 

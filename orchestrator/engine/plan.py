@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.core.estimating import Work, bytes_for, duration_of, watching_requests
 from orchestrator.core.events import Resumed
-from orchestrator.core.job import Deliver, Job, Limits
+from orchestrator.core.job import Deliver, Job, Limits, ServiceSpec
 from orchestrator.core.lanes import guessed
 from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Evidence, Slice, SliceState, slice_id
 from orchestrator.core.report import JobPlan, PlannedSlice
@@ -20,6 +20,7 @@ from orchestrator.engine.audit import all_slices
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.counting import Counting
 from orchestrator.engine.experience import Experience, blind_length_s, experience_of, observed_excess
+from orchestrator.engine.faults import fault_of
 from orchestrator.engine.lanes import Lanes
 from orchestrator.engine.planner import parts_of, rules_for
 from orchestrator.engine.sighting import Sighting
@@ -33,6 +34,7 @@ from orchestrator.engine.takeup import (
     out_of_retention,
     retention_starts_at,
 )
+from orchestrator.errors import OrchestratorError, ServiceError, Unreachable, UsageError
 
 __all__ = ["plan", "planned_slices"]
 
@@ -87,10 +89,26 @@ async def plan(
     contexts: Sequence[JobContext], room: Room, *, to_be_drawn: bool = False
 ) -> tuple[JobPlan, ...]:
     """What ``run`` would do now; creates nothing, neither at the service nor in the manifest. A plan that is
-    ``to_be_drawn`` takes one request more per job where planning itself saw nothing but sums. Raises what
-    planning meets: Refused, Unreachable, UsageError, StorageError."""
+    ``to_be_drawn`` takes one request more per job where planning itself saw nothing but sums.
+
+    What the service or another identity has against one job stands in that job's plan, and the others are
+    planned. A service that cannot be reached is not tried again for its other jobs. Raises CredentialsError,
+    StorageError."""
     room = replace(room, clock=SteadyClock(room.clock))
-    return tuple([await _plan_job(context, room, to_be_drawn) for context in contexts])
+    plans: list[JobPlan] = []
+    unreachable: dict[ServiceSpec, OrchestratorError] = {}
+    for context in contexts:
+        job, before = context.job, sum(room.requests().values())
+        try:
+            if job.window is not None and job.service in unreachable:
+                raise unreachable[job.service]
+            plans.append(await _plan_job(context, room, to_be_drawn))
+        except (ServiceError, UsageError) as error:
+            if isinstance(error, Unreachable):
+                unreachable[job.service] = error
+            took = sum(room.requests().values()) - before
+            plans.append(JobPlan(job.name, job.window, (), None, 0, took, error=fault_of(error)))
+    return tuple(plans)
 
 
 async def _plan_job(context: JobContext, room: Room, to_be_drawn: bool) -> JobPlan:

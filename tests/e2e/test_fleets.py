@@ -179,6 +179,60 @@ def test_what_is_missing_of_a_vanished_logstore_stays_a_gap(play: Callable[..., 
     play(story, [logstore("web-a"), logstore("web-b")])
 
 
+def test_a_logstore_that_is_not_there_leaves_the_plan_of_the_others(play: Callable[..., None]) -> None:
+    """One that vanished, one that is misspelt and a pattern that fits nothing are named with what the service
+    says, exit 5; every other job is planned, for people and for programs."""
+    misspelt = f'[[jobs]]\nname = "till"\nlogstore = "tlil"\n{JOB}'
+    nothing = f'[[jobs]]\nname = "y-{{logstore}}"\nlogstore = "db-*"\n{JOB}'
+
+    async def story(site: Site) -> None:
+        site.write(FLEET.replace("2026-01-15", "2026-01-14T12:00:00Z #"))
+        assert (await site.run()).exit == 0
+        site.worlds[0].account.remove_store("default", "web-a")
+        site.write(misspelt + FLEET + nothing)
+        plans = {
+            plan.job: plan for plan in await orchestrator.plan(orchestrator.load(site.folder / "jobs.toml"))
+        }
+        assert (plans["x-web-b"].error, plans["x-web-b"].lines) == (None, ROWS // 2)
+        for name in ("till", "x-web-a", "y-{logstore}"):
+            fault = plans[name].error
+            assert (fault and fault.service_code, plans[name].slices) == ("LogStoreNotFound", ())
+        told = await site.call("plan", "--json")
+        assert (told.exit, told.document["complete"]) == (5, False)
+        errors = {job["job"]: job["error"] for job in told.document["jobs"]}
+        assert errors["x-web-b"] is None
+        assert "tlil" in errors["till"]["message"] == told.document["error"]["message"]
+        assert (await site.call("plan", "--json", "--job", "x-web-b")).exit == 0
+        shown = await site.call("plan")
+        assert shown.exit == 5
+        assert "error: till: " in shown.err
+        assert shown.out.count("  not planned: ") == 3
+        assert f"1 slice, {ROWS // 2} lines" in shown.out
+        assert "4 jobs, 3 of them not planned: 1 slice" in shown.out
+
+    play(story, [logstore("web-a"), logstore("web-b")])
+
+
+def test_a_service_that_is_down_leaves_the_plan_of_the_others(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs are told to be out of reach, exit 3, after patience with one of them and not with each."""
+    monkeypatch.setattr("orchestrator.engine.takeup.CONTACT_TRIES", 1)
+
+    async def story(site: Site) -> None:
+        down = [f'[[jobs]]\nname = "{name}"\nlogstore = "{name}"\nservice = "down"\n{JOB}' for name in "yz"]
+        site.write(down[0] + FLEET + down[1], "down")
+        await site.emulators[1].__aexit__(None, None, None)
+        plans = await orchestrator.plan(orchestrator.load(site.folder / "jobs.toml"))
+        faults = {plan.job: plan.error and plan.error.code for plan in plans}
+        assert faults == {"y": "unreachable", "x-web-a": None, "z": "unreachable"}
+        assert sum(plan.lines or 0 for plan in plans) == ROWS
+        asked = {plan.job: plan.planning_requests for plan in plans}
+        assert asked["y"] + asked["z"] == max(asked["y"], asked["z"])
+
+    play(story, [logstore("web-a")], [])
+
+
 def test_a_project_that_cannot_be_listed_stops_its_jobs_alone(play: Callable[..., None]) -> None:
     """Jobs that are known keep what they have and are not begun; the fleet itself is told, with exit 5."""
 
