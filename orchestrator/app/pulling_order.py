@@ -16,7 +16,7 @@ from orchestrator.core.model import Receipt, Slice, SliceState
 from orchestrator.core.window import Window
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.stored import Source
-from orchestrator.engine.audit import all_slices, covered_of
+from orchestrator.engine.coverage import all_slices, covered_of
 from orchestrator.ports.store import ManifestReader
 
 __all__ = ["Hole", "Stored", "Unrolling"]

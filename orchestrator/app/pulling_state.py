@@ -18,20 +18,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.app.pull import JOB, Pull, narrowed
+from orchestrator.core.model import SliceState
 from orchestrator.core.window import Window
-from orchestrator.errors import StorageError
+from orchestrator.engine.coverage import all_slices
+from orchestrator.errors import OrchestratorError, StorageError
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
     from orchestrator.manifest.lock import ManifestLock
+    from orchestrator.ports.store import ManifestReader
 
-__all__ = ["LET_GO", "NOTE", "Opened", "has_delivered", "let_go", "note_delivery", "pulling", "remove"]
+__all__ = [
+    "LET_GO",
+    "NOTE",
+    "Opened",
+    "has_delivered",
+    "has_tasks",
+    "is_begun",
+    "let_go",
+    "note_delivery",
+    "pulling",
+    "remove",
+]
 
 NOTE = "pull.json"
 """What a line that can be taken up has in its folder; its date is that of the last such line."""
 LET_GO = "let_go.json"
 """The same, of a line that is over but could not delete all it had at the service."""
 _VERSION = 1
+_NOTHING_YET = (SliceState.PLANNED, SliceState.EMPTY, SliceState.FAILED)
 
 
 @dataclass(slots=True)
@@ -57,6 +72,7 @@ async def pulling(pull: Pull, outside: Outside, *, wait_s: float = 0.0) -> Async
     now = outside.clock.now
     manifest_path = pull.job_file.manifest
     async with _held(pull.folder, ManifestLock(manifest_path, now=now), wait_s) as lock:
+        is_new = not _exists(manifest_path)
         stored = _stored(pull.folder)
         taken = _taken_up(pull, stored, now())
         if not taken.resumed:
@@ -65,16 +81,42 @@ async def pulling(pull: Pull, outside: Outside, *, wait_s: float = 0.0) -> Async
         else:
             with suppress(OSError):
                 os.utime(pull.folder / NOTE)
-        async with (
-            open_writer(manifest_path, now=now, new_id=lambda: outside.rng.token_hex(8)) as manifest,
-            furnished(taken.job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
-        ):
-            if not taken.resumed:
-                await manifest.forget(JOB, None, now())
-            opened = Opened(taken, house)
-            yield opened
+        opened: Opened | None = None
+        try:
+            async with (
+                open_writer(manifest_path, now=now, new_id=lambda: outside.rng.token_hex(8)) as manifest,
+                furnished(taken.job_file, manifest, outside, quiet_s=lock.quiet_s) as house,
+            ):
+                if not taken.resumed:
+                    await manifest.forget(JOB, None, now())
+                opened = Opened(taken, house)
+                yield opened
+        except OrchestratorError:
+            if opened is None and is_new:
+                remove(pull.folder)
+            raise
         if opened.gone:  # still locked: nobody else has begun in there
             remove(pull.folder)
+
+
+async def has_tasks(manifest: ManifestReader) -> bool:
+    """Whether something at the service waits for nobody else: what unfinished slices have there, what was let
+    go, what a create in doubt may have made. What stands behind a stored file is the service's own record."""
+    if any(slice_.task is not None for slice_ in await manifest.live(JOB)):
+        return True
+    return bool(await manifest.surplus(JOB) or await manifest.in_doubt_since(0.0))
+
+
+async def is_begun(manifest: ManifestReader) -> bool:
+    """Whether there is anything, here or at the service, that the same line could go on with. What was
+    planned, proven empty or refused is as soon found out again."""
+    states = (await manifest.counts(JOB)).slices
+    if any(number for state, number in states.items() if state not in _NOTHING_YET):
+        return True
+    async for slice_ in all_slices(manifest, JOB, (SliceState.FAILED,)):
+        if slice_.published_path or (slice_.task is not None and slice_.task.uuid):
+            return True
+    return await has_tasks(manifest)
 
 
 async def let_go(opened: Opened, *, unfinished: bool) -> None:
@@ -213,6 +255,10 @@ def _make_private(folder: Path) -> None:
             f"the folder {folder} cannot be made: {error.strerror or error}",
             hint="set XDG_STATE_HOME to a folder that can be written",
         ) from error
+
+
+def _exists(place: str) -> bool:
+    return Path(place).exists()
 
 
 def _is_folder(place: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.app.pull import JOB
-from orchestrator.app.pulling_state import LET_GO, NOTE, Opened, remove
+from orchestrator.app.pulling_state import LET_GO, NOTE, Opened, has_tasks, remove
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.reasons import shell_word
 from orchestrator.engine.clean import Surplus, delete_surplus, find_surplus
@@ -132,7 +132,7 @@ async def _one(folder: Path, opened: Opened, swept: _Swept, *, answers: bool) ->
             async with open_writer(
                 place, now=room.clock.now, new_id=lambda: room.rng.token_hex(8)
             ) as manifest:
-                if await _has_tasks(manifest):
+                if await has_tasks(manifest):
                     context = await _context_of(folder, manifest, opened)
                     if context is None or not answers:
                         return _why(folder, await manifest.job_identity(JOB), answers=answers)
@@ -143,14 +143,6 @@ async def _one(folder: Path, opened: Opened, swept: _Swept, *, answers: bool) ->
         remove(folder)
         swept.states += 1
     return ""
-
-
-async def _has_tasks(manifest: ManifestWriter) -> bool:
-    """Whether something at the service waits for nobody: what unfinished slices have there, what was let go,
-    what a create in doubt may have made. What stands behind a stored file is the service's own record."""
-    if any(slice_.task is not None for slice_ in await manifest.live(JOB)):
-        return True
-    return bool(await manifest.surplus(JOB) or await manifest.in_doubt_since(0.0))
 
 
 async def _context_of(folder: Path, manifest: ManifestWriter, opened: Opened) -> JobContext | None:

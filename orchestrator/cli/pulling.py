@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from orchestrator.app.first_rows import MOST, first_rows
-from orchestrator.app.pull import JOB, Pull, Wish, prepared
+from orchestrator.app.pull import Pull, Wish, prepared
 from orchestrator.app.pulling_order import Hole, Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
-from orchestrator.app.pulling_state import Opened, has_delivered, let_go, note_delivery, pulling
+from orchestrator.app.pulling_state import Opened, has_delivered, is_begun, let_go, note_delivery, pulling
 from orchestrator.app.pulling_stretches import export
 from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values
@@ -249,8 +249,8 @@ async def _settled(
         sink.finish()
     if whole:
         await let_go(opened, unfinished=written.enough)
-    elif not any((await manifest.counts(JOB)).slices.values()):
-        await let_go(opened, unfinished=True)  # nothing was begun: there is nothing to go on with
+    elif not await is_begun(manifest):
+        await let_go(opened, unfinished=True)
     else:
         structlog.get_logger().info("pull.kept", state=str(pull.folder), again="the same line goes on")
     if whole or (written.refused and sink.reader_left):

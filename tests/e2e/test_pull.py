@@ -398,6 +398,36 @@ def test_a_file_that_exists_is_not_replaced_unasked(desk: Program) -> None:
     assert "mine" not in file.read_text()
 
 
+def test_what_was_refused_leaves_nothing(desk: Program) -> None:
+    """A search that the service refuses, or a logstore that it does not have: exit 5, and nothing stays here
+    that could be taken up."""
+    for line in (("web", *WINDOW, "--query", "level:("), ("nowhere", *WINDOW)):
+        ended = desk.end(desk.start("pull", *line, "--no-progress"))
+        assert ended.exit == 5, ended.err
+        assert "pull.kept" not in ended.err
+        assert state(desk) == []
+    assert desk.emulated.stats()["tasks_made"] == desk.made_before
+
+
+def test_the_same_line_that_waited_begins_anew(desk: Program, served: tuple[Program, Rows]) -> None:
+    """Given twice at once, the second told to wait: it begins when the first has delivered and removed its
+    state, and brings all rows as well."""
+    desk.emulated.behave(run_base_s=0.3)
+    line = (*WINDOW, "--slice-lines", "6000", "-q")
+    first = pull(desk, *line, "-o", "first.jsonl")
+    until(lambda: slices(desk) or first.poll() is not None)
+    second = pull(desk, *line, "-o", "second.jsonl", "--wait", "60s")
+    turned_away = desk.end(pull(desk, *line, "-o", "third.jsonl"))
+    assert turned_away.exit == 8
+    for child in (first, second):
+        ended = desk.end(child)
+        assert (ended.exit, ended.err) == (0, "")
+    for name in ("first", "second"):
+        same_rows(counted((desk.folder / f"{name}.jsonl").read_text("utf-8")), served[1])
+    assert state(desk) == []
+    assert sorted(path.name for path in desk.folder.glob("*.jsonl*")) == ["first.jsonl", "second.jsonl"]
+
+
 @pytest.mark.parametrize("largest_bytes", [700_000, 1_500_000])
 def test_no_room_is_mended_by_room(desk: Program, served: tuple[Program, Rows], largest_bytes: int) -> None:
     """Neither a stored file nor FILE can grow further: exit 6 and a hint that speaks of what pull has and not

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.pull import JOB, Pull, Wish, prepared
-from orchestrator.app.pulling_state import Opened, let_go, pulling
+from orchestrator.app.pulling_state import Opened, is_begun, let_go, pulling
 from orchestrator.app.wiring import Outside
 from orchestrator.cli import main
 from orchestrator.clock import SystemRng
-from orchestrator.core.model import Slice
+from orchestrator.core.job import Order, ServedFormat
+from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window
-from orchestrator.errors import ManifestLocked, UsageError
+from orchestrator.errors import CredentialsError, ManifestLocked, UsageError
 from orchestrator.ports.store import Changes
 
 NOW_S = 1_768_400_000.0
@@ -198,6 +199,52 @@ def test_what_is_complete_leaves_nothing(state: Path) -> None:
         return await begun(ready(now_s=NOW_S + 1), NOW_S + 1)
 
     assert not asyncio.run(twice()).resumed
+
+
+def test_what_could_not_begin_leaves_nothing(state: Path) -> None:
+    """Without keys no state is made; one that stands there already stays as it is."""
+    keyless = replace(outside(NOW_S), environment={"HOME": "/nobody"})
+
+    async def without_keys() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(CredentialsError):
+                async with pulling(ready(), keyless):
+                    raise AssertionError("nobody has keys")
+
+    asyncio.run(without_keys())
+    assert list(state.iterdir()) == []
+    pull = asyncio.run(begun(ready(), slices=True))
+    asyncio.run(without_keys())
+    assert (pull.folder / "archive" / "rows.jsonl").exists()
+
+
+PLANNED = Slice("s1", JOB, "", Window(0, 60))
+TASK = RemoteTask(1, "o-1", "s1", JOB, 1, PLANNED.window, 10, Order.ASC, ServedFormat.JSON, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("slice_", "begun_"),
+    [
+        (PLANNED, False),
+        (replace(PLANNED, state=SliceState.EMPTY), False),
+        (replace(PLANNED, state=SliceState.FAILED, reason="refused", task=TASK), False),
+        (replace(PLANNED, state=SliceState.FAILED, reason="throttled", task=replace(TASK, uuid="u")), True),
+        (replace(PLANNED, state=SliceState.FAILED, reason="short by 1", published_path="/rows"), True),
+        (replace(PLANNED, state=SliceState.SUBMITTING, task=TASK), True),
+        (replace(PLANNED, state=SliceState.RUNNING, task=replace(TASK, uuid="u")), True),
+        (replace(PLANNED, state=SliceState.DONE), True),
+    ],
+)
+def test_only_what_was_begun_can_be_gone_on_with(slice_: Slice, begun_: bool) -> None:
+    """A file, or a remote task that exists or may exist; plans and refusals are no state to keep."""
+
+    async def asked() -> bool:
+        async with pulling(ready(), outside(NOW_S)) as opened:
+            manifest = opened.house.room.manifest
+            await manifest.commit(Changes(slices=(slice_,)))
+            return await is_begun(manifest)
+
+    assert asyncio.run(asked()) is begun_
 
 
 def test_the_same_line_runs_once(state: Path) -> None:
