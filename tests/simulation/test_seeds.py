@@ -36,6 +36,24 @@ FOUND = {
         "",
         30,
     ),
+    "a row in the wrong place of a file that looked sorted was kept": (
+        3088,
+        ("dense seconds, uncounted", "latency", "rows stirred"),
+        "",
+        30,
+    ),
+    "rows after an end that is counted in crowded a second out": (
+        3297,
+        ("counts low", "end whole second", "newest first", "dense seconds"),
+        "",
+        30,
+    ),
+    "streams that could not be counted for a moment made a second overfull for ever": (
+        3358,
+        ("overfull seconds", "ties stirred", "internal errors"),
+        "38",
+        1,
+    ),
     "a day without the service let a stray slip through": (
         2184,
         ("made very late", "overfull seconds", "out of service later"),
