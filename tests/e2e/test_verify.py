@@ -30,7 +30,7 @@ def desk(served: Program, tmp_path: Path) -> Iterator[Program]:
     """An exported day in ten slices, of which some rows could not be seen yet."""
     made = desk_beside(served, tmp_path)
     made.write_job({"max_lines": 400})
-    made.emulated.behave(late_per_mille=3, late_by_s=10**9)
+    made.emulated.behave(late_per_mille=1, late_by_s=10**9)
     assert made.call("run", "--no-progress").exit == 0
     yield made
     made.emulated.behave(late_per_mille=0)
@@ -54,7 +54,7 @@ def test_rows_that_came_late_are_found_and_exported_by_the_named_commands(
     assert verified(desk)[0] == 0  # nobody is asked
     code, told = verified(desk, "--quick", "--recount")
     assert code == 4
-    assert 3 <= len(told["findings"]) < told["slices_recounted"]
+    assert 2 <= len(told["findings"]) < told["slices_recounted"]
     assert all("more lines" in finding["problem"] for finding in told["findings"])
     assert not any(finding["marked"] for finding in told["findings"])
     assert desk.call("gaps").exit == 0  # what stands stays covered
@@ -77,7 +77,6 @@ def test_one_question_covers_many_slices_that_agree(desk: Program) -> None:
 def test_every_kind_of_damage_is_found_with_its_reason_and_its_mend(desk: Program) -> None:
     """A deleted file, a flipped byte, a truncated file, a row of the ledger removed by hand: each is named,
     and what verify says mends it."""
-    desk.emulated.behave(late_per_mille=3, late_by_s=10**9)
     files = sorted((desk.folder / "archive").rglob("*.jsonl"))
     files[0].unlink()
     content = bytearray(files[1].read_bytes())
@@ -91,12 +90,11 @@ def test_every_kind_of_damage_is_found_with_its_reason_and_its_mend(desk: Progra
     assert code == 4
     problems = {finding["problem"]: finding for finding in told["findings"]}
     assert problems.keys() == {"missing", "digest differs", "size differs", "covered without a slice"}
-    assert all(finding["mend"] for finding in told["findings"])
+    assert all(finding["marked"] for finding in told["findings"])
     desk.emulated.behave(late_per_mille=0)
-    mends = dict.fromkeys(finding["mend"] for finding in told["findings"])
-    for mend in sorted(mends, key=lambda line: "forget" not in line):
-        words = shlex.split(mend)[1:]
-        assert desk.call(*words, "--yes" if words[0] == "forget" else "--no-progress").exit == 0
+    (mend,) = {finding["mend"] for finding in told["findings"]}
+    assert desk.call(*shlex.split(mend)[1:], "--no-progress").exit == 0
+    assert verified(desk)[0] == 0
 
 
 def test_a_sample_reads_the_asked_share_and_says_so(desk: Program) -> None:

@@ -260,8 +260,14 @@ def test_rows_stored_twice_are_found_and_stand_once_afterwards(
     served: Program, desk: Program, *, mark: bool
 ) -> None:
     """Two slices that hold the same seconds: one gives way to the others, and its file goes."""
-    sql(desk, f"update coverage set end_s = end_s - 7000 where {WEB}")
-    assert desk.run("--job", "web").exit == 0
+    hidden = f"{WEB} and end_s > {DAY_MS[1] // 1000 - 7000}"
+    sql(
+        desk,
+        f"update slices set state = 'abandoned' where state = 'done' and {hidden}",
+        f"update coverage set end_s = end_s - 7000 where {WEB}",
+    )
+    assert desk.run("--job", "web").exit == 0  # to a ledger that forgot them for a while, these are missing
+    sql(desk, f"update slices set state = 'done' where state = 'abandoned' and {hidden}")
     code, findings = verified(desk, mark=mark)
     assert code == 4
     assert problems(findings) == {"stored twice"}
