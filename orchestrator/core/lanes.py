@@ -20,6 +20,8 @@ __all__ = ["FIRST_S", "Lane", "first_length_s", "guessed", "lanes_over", "second
 
 FIRST_S = 3600
 """How long the first slice is when nothing is known of the logstore."""
+LONGEST_S = 31 * 86_400
+"""However little comes: a remote task that has to look through years may never end."""
 AIM = 0.8
 """The share of a slice's limit that the next one is to bring: density changes, and a full file is cut."""
 _HARDLY_ANY = 0.1
@@ -50,13 +52,14 @@ class Lane:
     def after(self, seen_s: int, rows: int, max_lines: int) -> Lane:
         """The lane after a slice of ``seen_s`` seconds brought ``rows``."""
         if rows * self.length_s < _HARDLY_ANY * max_lines * seen_s:
-            return replace(self, length_s=2 * self.length_s)
+            return replace(self, length_s=min(2 * self.length_s, LONGEST_S))
         return replace(self, length_s=seconds_for(max_lines, seen_s, rows))
 
 
 def seconds_for(max_lines: int, seen_s: int, rows: int) -> int:
-    """How long a slice should be where ``seen_s`` seconds hold ``rows``, which are not none."""
-    return max(1, int(AIM * max_lines * seen_s / rows))
+    """How long a slice should be where ``seen_s`` seconds hold ``rows``, which are not none; a month at
+    most."""
+    return min(max(1, int(AIM * max_lines * seen_s / rows)), LONGEST_S)
 
 
 def first_length_s(past: Iterable[Past], max_lines: int) -> int:
@@ -65,7 +68,7 @@ def first_length_s(past: Iterable[Past], max_lines: int) -> int:
     known = [item for item in past if item.length_s]
     if not known:
         return FIRST_S
-    longest_s = 2 * max(item.length_s for item in known)
+    longest_s = min(2 * max(item.length_s for item in known), LONGEST_S)
     rows = sum(item.stored_rows for item in known)
     if not rows:
         return longest_s

@@ -56,6 +56,14 @@ def test_the_next_slice_follows_from_what_came(seen_s: int, rows: int, length_s:
     assert lane.after(seen_s, rows, MOST).length_s == length_s
 
 
+def test_no_slice_is_longer_than_a_month() -> None:
+    """However little comes, and however little came before."""
+    month_s = 31 * DAY_S
+    assert Lane(Window(0, 400 * DAY_S), 20 * DAY_S).after(20 * DAY_S, 0, MOST).length_s == month_s
+    assert Lane(Window(0, 400 * DAY_S), 20 * DAY_S).after(DAY_S, 10_000, MOST).length_s == month_s
+    assert first_length_s([past(300 * DAY_S, 5)], MOST) == month_s
+
+
 def test_a_lane_is_asked_for_from_left_to_right() -> None:
     """Slices of the length it has, the last two about equal, and a little rest goes with the last."""
     lane: Lane | None = Lane(Window(0, 10_000), 3000)
