@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from os import PathLike
 from pathlib import Path
@@ -20,7 +20,7 @@ from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core import job as core_job
 from orchestrator.core import jobfile
 from orchestrator.core.reasons import shell_word
-from orchestrator.errors import StorageError, UsageError
+from orchestrator.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.app.wiring import House, Outside
@@ -344,9 +344,10 @@ async def verification(
     read whole: 1 all, 0 none; of the others presence and size are checked.
 
     ``mark`` takes the manifest's lock and marks what is damaged, so that the next run exports it anew. Raises
-    ManifestLocked, StorageError; with ``recount`` Refused and its kin.
+    ManifestLocked, StorageError; with ``recount`` Refused and its kin. A job that the manifest holds another
+    one of is not looked at, and makes the exit 2.
     """
-    from orchestrator.app.reading import manifest_to_read
+    from orchestrator.app.reading import identity_fault, manifest_to_read
     from orchestrator.app.wiring import furnished
     from orchestrator.engine.audit import verify as verify_all
     from orchestrator.manifest.lock import ManifestLock
@@ -367,8 +368,9 @@ async def verification(
         house = await cleanup.enter_async_context(
             furnished(job_file, cast("ManifestWriter", reader), outside, offline=not recount)
         )
-        return await verify_all(
-            house.contexts,
+        faults = {job.name: await identity_fault(job, reader) for job in house.job_file.jobs}
+        report = await verify_all(
+            [context for context in house.contexts if faults[context.job.name] is None],
             reader,
             share=share,
             rng=outside.rng,
@@ -377,6 +379,9 @@ async def verification(
             queries=job_file.limits.queries if recount else 0,
             jobs_path=jobs_path,
         )
+        not_checked = tuple((name, fault) for name, fault in faults.items() if fault is not None)
+        exit_code = ExitCode.worst([report.exit] + [ExitCode.USAGE for _ in not_checked])
+        return replace(report, exit=exit_code, not_checked=not_checked)
 
 
 def _make_folder(folder: Path) -> None:

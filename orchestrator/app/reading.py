@@ -9,13 +9,15 @@ from pathlib import Path
 
 from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core.job import Job
+from orchestrator.core.model import Fault
 from orchestrator.core.reasons import Reason, mv_line
 from orchestrator.core.report import Gap, settled_to
 from orchestrator.core.streams import Streams
 from orchestrator.core.window import WindowSet, intersect, seconds, subtract
+from orchestrator.errors import UsageError
 from orchestrator.ports.store import JobCounts, ManifestReader
 
-__all__ = ["JobStatus", "job_status", "manifest_to_read", "pointed"]
+__all__ = ["JobStatus", "identity_fault", "job_status", "manifest_to_read", "pointed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class JobStatus:
     next_due_at: float | None
     vanished_since: float | None = None
     """When a run first missed its logstore in the service's list."""
+    error: Fault | None = None
+    """The manifest holds another job under its name, of which nothing is told here."""
 
     @property
     def streams(self) -> Streams | None:
@@ -43,7 +47,7 @@ class JobStatus:
     @property
     def complete(self) -> bool:
         """Whether all that is due is stored, or its gaps are accepted."""
-        return all(gap.accepted is not None for gap in self.gaps)
+        return self.error is None and all(gap.accepted is not None for gap in self.gaps)
 
     @property
     def share(self) -> float:
@@ -80,6 +84,9 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
     from orchestrator.app.fleets import vanished_since
     from orchestrator.engine.audit import covered_of, gaps_of
 
+    error = await identity_fault(job, manifest)
+    if error is not None and job.window is not None:
+        return JobStatus(job, (), (job.window,), (), None, JobCounts({}), None, error=error)
     covered: WindowSet = ()
     missing: WindowSet = ()
     gaps: tuple[Gap, ...] = ()
@@ -101,6 +108,21 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
         next_due_at=await manifest.next_due_at(job.name),
         vanished_since=await vanished_since(job, manifest),
     )
+
+
+async def identity_fault(job: Job, manifest: ManifestReader) -> Fault | None:
+    """What differs when the manifest holds another job under its name, and the ways out; None when it does
+    not, or nothing of the job is due."""
+    from orchestrator.engine.faults import fault_of
+    from orchestrator.engine.takeup import check_identity
+
+    if job.window is None:
+        return None
+    try:
+        await check_identity(job, manifest)
+    except UsageError as error:
+        return fault_of(error)
+    return None
 
 
 def pointed(gap: Gap) -> Gap:

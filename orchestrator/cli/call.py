@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from orchestrator.app.library import jobs_words, verification
 from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.cli import results, values
 from orchestrator.cli.checking import chosen, read_job_file, remembered
-from orchestrator.cli.ending import Stage
+from orchestrator.cli.ending import Stage, cleaned, complain
 from orchestrator.cli.fleets import masked, show_fleets
 from orchestrator.cli.outfile import Outfile
 from orchestrator.core.fleets import Found
 from orchestrator.core.job import JobFile
+from orchestrator.core.model import Fault
 from orchestrator.core.report import exit_of_gaps
 from orchestrator.errors import ExitCode, UsageError
 from orchestrator.logs import Redaction
@@ -29,7 +30,7 @@ from orchestrator.ports.store import JournalLine, LedgerRow
 if TYPE_CHECKING:
     from orchestrator.engine.audit import VerifyReport
 
-__all__ = ["exit_of", "gaps", "manifest", "settled_to_of", "story", "verify"]
+__all__ = ["complained", "exit_of", "gaps", "manifest", "settled_to_of", "story", "verify"]
 
 NOTHING_COUNTED = (
     "verify --recount: the service could not count a single slice, so nothing is known of lines that came "
@@ -45,11 +46,14 @@ def gaps(stage: Stage) -> int:
     known = remembered(stage)
     job_file = known.job_file
     statuses = asyncio.run(_looked_up(job_file))
+    error = complained(stage, [item.error for item in statuses])
     code = exit_of(statuses, known.found)
     found = [gap for item in statuses for gap in item.gaps]
     if stage.document:
         stage.document.stream("gaps", (values.gap_json(gap) for gap in found))
-        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=settled_to_of(statuses))
+        settled_to = settled_to_of(statuses)
+        complete = code == ExitCode.COMPLETE
+        stage.document.end(code, complete=complete, settled_to=settled_to, error=error)
     elif found:
         results.show_gaps(stage.out, found, {job.name: job.timezone for job in job_file.jobs})
     elif code == ExitCode.COMPLETE:
@@ -134,6 +138,7 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
             )
 
     report = asyncio.run(verified())
+    error = complained(stage, [fault for _, fault in report.not_checked])
     if report.counted_nothing:
         print(NOTHING_COUNTED, file=sys.stderr)
     if stage.document:
@@ -145,8 +150,9 @@ def verify(stage: Stage, *, share: float, mark: bool, recount: bool) -> int:
         stage.document.put("slices_uncounted", report.uncounted if recount else None)
         stage.document.put("counted_nothing", report.counted_nothing if recount else None)
         stage.document.stream("findings", (values.finding_json(item) for item in report.findings))
-        stage.document.end(report.exit, complete=not report.findings)
-    else:
+        stage.document.put("not_checked", [job for job, _ in report.not_checked])
+        stage.document.end(report.exit, complete=not report.findings, error=error)
+    elif len(report.not_checked) < len(job_file.jobs):
         results.show_verify(stage.out, report)
     return int(report.exit)
 
@@ -161,7 +167,16 @@ def exit_of(statuses: Sequence[JobStatus], founds: Sequence[Found]) -> int:
     """The same as of a run that found nothing to do. A fleet that no run has looked up yet is not
     complete."""
     unknown = [ExitCode.INCOMPLETE for found in founds if not found.jobs]
-    return ExitCode.worst([*(exit_of_gaps(item.gaps) for item in statuses), *unknown])
+    found = [ExitCode.USAGE if item.error else exit_of_gaps(item.gaps) for item in statuses]
+    return ExitCode.worst([*found, *unknown])
+
+
+def complained(stage: Stage, faults: Iterable[Fault | None]) -> dict[str, Any] | None:
+    """Every fault that there is, told on stderr; the first as the value of ``error``."""
+    told = [fault for fault in (cleaned(stage.redaction, each) for each in faults) if fault is not None]
+    for fault in told:
+        complain(stage.redaction, fault.message, fault.hint)
+    return values.fault_json(told[0]) if told else None
 
 
 def settled_to_of(statuses: Sequence[JobStatus]) -> int | None:

@@ -11,7 +11,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.cli import signals
@@ -19,10 +19,11 @@ from orchestrator.cli.asked import Asked
 from orchestrator.cli.document import Document, error_value
 from orchestrator.cli.outfile import Outfile, Sink
 from orchestrator.cli.stdout import Stdout
+from orchestrator.core.model import Fault
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.logs import Redaction, clean
 
-__all__ = ["Stage", "complain", "crashed", "ended"]
+__all__ = ["Stage", "cleaned", "complain", "crashed", "ended"]
 
 
 @dataclass(slots=True)
@@ -83,6 +84,14 @@ def complain(redaction: Redaction, message: str, hint: str = "", request_id: str
         lines.append(redaction(f"  request id: {request_id}"))
     with contextlib.suppress(OSError, ValueError):  # a closed stderr leaves the exit code to speak
         print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def cleaned(redaction: Redaction, fault: Fault | None) -> Fault | None:
+    """Faults may quote the service and the job file: the same without what came from the environment, and
+    without every secret known by now."""
+    if fault is None:
+        return None
+    return replace(fault, message=redaction(fault.message), hint=redaction.own_words(fault.hint))
 
 
 class _Interrupted(OrchestratorError):

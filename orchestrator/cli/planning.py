@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import values
 from orchestrator.cli.checking import asked_for
-from orchestrator.cli.ending import Stage, complain
+from orchestrator.cli.ending import Stage, cleaned, complain
 from orchestrator.cli.fleets import fleet_json, masked, printable, show_fleets
 from orchestrator.cli.picture import Alphabet, Picture, alphabet_for, draw
 from orchestrator.cli.print import bytes_text, counted, moment_text, print_table, span_text, window_text
@@ -45,7 +45,7 @@ def plan(stage: Stage) -> int:
         with logged(stage) as outside:
             async with planning(job_file, outside) as house:
                 plans = await planned(house, to_be_drawn=not stage.document)
-                plans = tuple(replace(item, error=_cleaned(stage, item.error)) for item in plans)
+                plans = tuple(replace(item, error=cleaned(stage.redaction, item.error)) for item in plans)
                 jobs = house.job_file.jobs
                 found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
         nothing_to_do = all(not item.slices and item.error is None for item in plans)
@@ -70,13 +70,6 @@ def plan(stage: Stage) -> int:
         return code
 
     return asyncio.run(shown())
-
-
-def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
-    """Faults may quote the service, which may quote what came from the environment."""
-    if fault is None:
-        return None
-    return replace(fault, message=stage.redaction(fault.message), hint=stage.redaction.own_words(fault.hint))
 
 
 def _ending(plans: Sequence[JobPlan]) -> tuple[int, JobPlan | None]:

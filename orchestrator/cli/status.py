@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.app.library import jobs_words
@@ -13,9 +13,9 @@ from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.app.standing import Pace, StreamStanding, job_standing, pace
 from orchestrator.cli import values
 from orchestrator.cli.bar import Alphabet, alphabet_for, draw, legend, painted
-from orchestrator.cli.call import exit_of, settled_to_of
+from orchestrator.cli.call import complained, exit_of, settled_to_of
 from orchestrator.cli.checking import remembered
-from orchestrator.cli.ending import Stage
+from orchestrator.cli.ending import Stage, cleaned
 from orchestrator.cli.fleets import fleet_json, masked, printable, show_fleets
 from orchestrator.cli.print import bytes_text, counted, moment_text, span_text, window_text
 from orchestrator.cli.results import show_first_gaps
@@ -69,12 +69,16 @@ def status(stage: Stage) -> int:
     told, running = asyncio.run(_looked_up(known.job_file, look.columns))
     statuses = [item.status for item in told]
     code = exit_of(statuses, known.found)
+    error = complained(stage, [item.error for item in statuses])
     found = [masked(item, stage.redaction.own_words) for item in known.found]
     if stage.document:
         stage.document.put("run", None if running is None else _running_json(running))
-        stage.document.stream("jobs", (values.status_json(item) for item in statuses))
+        shown = (replace(item, error=cleaned(stage.redaction, item.error)) for item in statuses)
+        stage.document.stream("jobs", map(values.status_json, shown))
         stage.document.stream("fleets", (fleet_json(item, statuses) for item in found))
-        stage.document.end(code, complete=code == ExitCode.COMPLETE, settled_to=settled_to_of(statuses))
+        settled_to = settled_to_of(statuses)
+        complete = code == ExitCode.COMPLETE
+        stage.document.end(code, complete=complete, settled_to=settled_to, error=error)
     else:
         words = jobs_words(known.job_file)
         show_status(stage.out, told, running, look, words)
@@ -90,7 +94,7 @@ async def _looked_up(job_file: JobFile, columns: int) -> tuple[list[JobTold], Ru
         told: list[JobTold] = []
         for job in job_file.jobs:
             found = await job_status(job, reader, words)
-            told.append(JobTold(found, await job_standing(found, reader, columns)))
+            told.append(JobTold(found, () if found.error else await job_standing(found, reader, columns)))
         held = owner(job_file.manifest)
         if held is None:
             return told, None
@@ -117,6 +121,9 @@ def show_status(
     what mends them."""
     statuses = [item.status for item in told]
     for item in told:
+        if item.status.error is not None:
+            out.line(f"{item.status.job.name}  not told: the manifest holds another job under that name")
+            continue
         share = f"{100 * item.status.share:.1f} % covered" + (", complete" if item.status.complete else "")
         out.line(f"{item.status.job.name}  {share}")
         _show_bars(out, item, look)

@@ -171,6 +171,7 @@ def status_json(status: JobStatus) -> dict[str, Any]:
         "streams": streams_json(status.streams),
         "not_due_from": iso_utc(status.job.due_until_s),
         "slices": {state.value: count for state, count in counts.slices.items()},
+        "error": fault_json(status.error),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.core.job import Job
+from orchestrator.core.model import Fault
 from orchestrator.core.reasons import shell_word
 from orchestrator.core.window import Window
 
@@ -45,6 +46,8 @@ class VerifyReport:
     findings: tuple[Finding, ...]
     recounted: int = 0
     uncounted: int = 0
+    not_checked: tuple[tuple[str, Fault], ...] = ()
+    """Jobs that the manifest holds another one of under their name: nothing of them was looked at."""
 
     @property
     def files_looked_at(self) -> int:

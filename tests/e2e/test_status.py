@@ -90,3 +90,40 @@ def test_a_terminal_gets_colour_unless_its_person_refuses(desk: Desk) -> None:
     assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
     assert len(plain.splitlines()[1]) == 119
     assert ASCII[Mark.STORED] not in plain
+
+
+OTHER = """\
+query = "match row"
+[[jobs]]
+name = "night"
+logstore = "web"
+from = 2026-01-14T20:00:00Z
+to = 2026-01-15T00:00:00Z
+destination = "night"
+"""
+
+
+def test_nothing_is_told_of_another_job_under_the_same_name(desk: Desk, emulator: Emulated) -> None:
+    """When the search of a stored job is changed, `gaps`, `status` and `verify` say what differs and the ways
+    out, as `run` does, with exit 2: no share, no gap, no recount by the new search. Other jobs are told."""
+    assert desk.call("run", "--no-progress").exit == 0
+    desk.write_jobs(job=OTHER)
+    asked = emulator.stats()["requests"]
+    for words in (["gaps"], ["status"], ["verify"], ["verify", "--quick", "--recount"]):
+        told = desk.call(*words)
+        assert told.exit == 2, words
+        assert "query: 'match *' in the manifest, 'match row' in the job file" in told.err
+        assert "orchestrator forget --job web" in told.err
+        document = desk.call(*words, "--json").document
+        assert document["error"]["code"] == "usage"
+        assert "run jobs.toml --job web" not in told.out
+    assert emulator.stats()["requests"] == asked
+    (gap,) = desk.call("gaps", "--json").document["gaps"]
+    assert gap["job"] == "night"
+    web, night = desk.call("status", "--json").document["jobs"]
+    assert (web["covered_percent"], web["gaps"], web["error"]["code"]) == (0.0, [], "usage")
+    assert night["error"] is None
+    assert "web  not told: the manifest holds another job under that name" in desk.call("status").out
+    alone = desk.call("verify", "--job", "web")
+    assert (alone.exit, alone.out) == (2, "")
+    assert len(desk.files()) == 5
