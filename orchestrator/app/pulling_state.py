@@ -139,9 +139,10 @@ async def let_go(opened: Opened, *, unfinished: bool) -> None:
 
 
 def note_delivery(pull: Pull, part: Path, path: Path) -> None:
-    """``part`` is about to become ``path``: whoever goes on with this pull may put another in its place.
-    Raises StorageError."""
-    _note(pull, _marks_of(part, path))
+    """``part`` is about to become ``path``: whoever goes on with this pull may put another in its place;
+    where that cannot be noted, only with --force."""
+    with suppress(StorageError):
+        _note(pull, _marks_of(part, path))
 
 
 def has_delivered(pull: Pull, path: Path, now_s: float) -> bool:

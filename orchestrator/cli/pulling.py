@@ -11,28 +11,25 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from orchestrator.app.first_rows import MOST, first_rows
+from orchestrator.app.first_rows import MOST, FirstRows, first_rows
 from orchestrator.app.pull import Pull, Wish, prepared
-from orchestrator.app.pulling_order import Hole, Unrolling
+from orchestrator.app.pulling_order import Unrolling
 from orchestrator.app.pulling_rows import Written, write_out
 from orchestrator.app.pulling_state import Opened, has_delivered, is_begun, let_go, note_delivery, pulling
 from orchestrator.app.pulling_stretches import export
 from orchestrator.app.sweeping import sweep
 from orchestrator.cli import values
-from orchestrator.cli.document import iso_or_null
 from orchestrator.cli.draining import signals_obeyed
-from orchestrator.cli.ending import complain
-from orchestrator.cli.print import bytes_text, counted
+from orchestrator.cli.pulled import ROOM, How, Outcome, complain_of, say_begun, say_hole, say_unsettled, tell
 from orchestrator.cli.rowsink import FileRows, Rows, StdoutRows
 from orchestrator.cli.watching import Observers, logged, progress_shown
 from orchestrator.clock import SystemClock
-from orchestrator.core.window import iso_utc
 from orchestrator.dashboard.progress import Progress
 from orchestrator.dataplane.outgoing import Outgoing, RowWriter
 from orchestrator.dataplane.spill import Spill
@@ -46,39 +43,6 @@ if TYPE_CHECKING:
     from orchestrator.core.report import Report
 
 __all__ = ["How", "pull"]
-
-STDOUT = "-"
-ROOM = (
-    "free space there and give the same line again: nothing is lost; or begin anew where there is more, with "
-    "another FILE or $XDG_STATE_HOME"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How the rows are to come out. ``file`` is "-" for stdout, ``limit`` 0 for all of them; with ``force`` a
-    file that exists is replaced."""
-
-    file: str
-    limit: int
-    allow_gaps: bool
-    force: bool = False
-    form: Outgoing = Outgoing.RAW
-
-    @property
-    def to_stdout(self) -> bool:
-        return self.file == STDOUT
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """What came of a pull by remote tasks."""
-
-    pull: Pull
-    report: Report
-    written: Written
-    exit: int
-    delivered: bool
 
 
 def pull(stage: Stage, typed: Mapping[str, Any], how: How) -> int:
@@ -97,7 +61,9 @@ def pull(stage: Stage, typed: Mapping[str, Any], how: How) -> int:
             return _few(stage, ready, how, sink)
         if stage.log_path is None:
             stage.log_path = ready.folder / "pull.log"
-        return _tell(stage, how, asyncio.run(_pulled(stage, ready, how, sink)))
+        outcome = asyncio.run(_pulled(stage, ready, how, sink))
+        complain_of(stage, how, outcome)
+        return tell(stage, how, outcome)
     except DiskFull as full:
         raise DiskFull(full.message, hint=ROOM) from full
     finally:
@@ -127,38 +93,45 @@ def _file(ready: Pull, how: How, *, by_query: bool) -> FileRows:
 
 
 def _few(stage: Stage, ready: Pull, how: How, sink: Rows) -> int:
-    async def asked() -> int:
-        with logged(stage) as outside:
-            began = time.monotonic()
-            found = await first_rows(ready, outside, how.limit)
-            sink.begin()
-            rows = RowWriter(how.form).spelled(found.region)
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, sink.write, rows)
-            finally:
-                sink.stop()  # a thread that waits for its reader would keep the process
-            sink.finish()
-            code = ExitCode.INCOMPLETE if found.cut_short else ExitCode.COMPLETE
-            log = structlog.get_logger()
-            if found.cut_short:
-                log.warning("pull.cut_short", why=found.cut_short, hint="narrow the window, or leave --limit")
-            whole = len(found.rows) < how.limit
-            if whole:
-                _say_unsettled(ready)
-            written = Written(ready.window.end_s, len(found.rows), len(rows))
-            settled_to = ready.settled_until_s if whole and not found.cut_short else None
-            duration_s = time.monotonic() - began
-            _document(stage, ready, how, written, found.requests, duration_s, (), settled_to, code)
-            _summary(stage, how, written)
-            return int(code)
+    began = time.monotonic()
+    found, size_bytes = asyncio.run(_asked(stage, ready, how, sink))
+    whole = len(found.rows) < how.limit
+    outcome = Outcome(
+        ready,
+        Written(ready.window.end_s, len(found.rows), size_bytes),
+        int(ExitCode.INCOMPLETE if found.cut_short else ExitCode.COMPLETE),
+        found.requests,
+        time.monotonic() - began,
+        delivered=True,
+        settled_to=ready.settled_until_s if whole and not found.cut_short else None,
+    )
+    return tell(stage, how, outcome)
 
-    return asyncio.run(asked())
+
+async def _asked(stage: Stage, ready: Pull, how: How, sink: Rows) -> tuple[FirstRows, int]:
+    """What was found, and how many bytes of it are with the sink."""
+    with logged(stage) as outside:
+        found = await first_rows(ready, outside, how.limit)
+        sink.begin()
+        rows = RowWriter(how.form).spelled(found.region)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, sink.write, rows)
+        finally:
+            sink.stop()  # a thread that waits for its reader would keep the process
+        sink.finish()
+        if found.cut_short:
+            structlog.get_logger().warning(
+                "pull.cut_short", why=found.cut_short, hint="narrow the window, or leave --limit"
+            )
+        if len(found.rows) < how.limit:
+            say_unsettled(ready)
+        return found, len(rows)
 
 
 # --- by remote tasks
 
 
-async def _pulled(stage: Stage, ready: Pull, how: How, sink: Rows) -> _Ended:
+async def _pulled(stage: Stage, ready: Pull, how: How, sink: Rows) -> Outcome:
     with logged(stage) as bare:
         stop = StopSignal()
         outside = replace(bare, stop=stop)
@@ -166,22 +139,19 @@ async def _pulled(stage: Stage, ready: Pull, how: How, sink: Rows) -> _Ended:
             try:
                 async with pulling(ready, outside, wait_s=stage.asked.wait_s) as opened:
                     waiting_for_lock.clear()
-                    ended = await _exported(stage, opened, how, sink, outside)
+                    outcome = await _exported(stage, opened, how, sink, outside)
                     if not (stop.is_set() and stop.interrupted):
-                        await sweep(opened, answers=ended.report.error is None)
-                    return ended
+                        await sweep(opened, answers=outcome.fault is None)
+                    return outcome
             except asyncio.CancelledError:
                 if stop.is_set():
                     raise Interrupted(f"{stop.reason} before the pull began") from None
                 raise
 
 
-async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside: Outside) -> _Ended:
+async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside: Outside) -> Outcome:
     pull, house, stop = opened.pull, opened.house, outside.stop
-    log = structlog.get_logger()
-    if pull.resumed:
-        log.info("pull.resumed", **_window(pull), begun_at=iso_utc(pull.begun_at))
-    log.info("pull.started", **_window(pull), state=str(pull.folder), log_file=str(stage.log_path))
+    say_begun(pull, str(stage.log_path))
     progress = Progress(tick=time.monotonic, requests=house.room.requests, redact=stage.redaction)
     unrolling = Unrolling(pull.job, house.room.manifest)
     observers = outside.observer
@@ -199,7 +169,7 @@ async def _exported(stage: Stage, opened: Opened, how: How, sink: Rows, outside:
             time_field=pull.job.time_field,
             limit=how.limit,
             holes_too=how.allow_gaps,
-            told=lambda hole: _say_hole(hole, goes_on=how.allow_gaps),
+            told=lambda hole: say_hole(hole, goes_on=how.allow_gaps),
         )
     )
     writing.add_done_callback(lambda done: _end_run(done, stop))
@@ -237,7 +207,7 @@ async def _halt(stop: StopSignal, unrolling: Unrolling, sink: Rows) -> None:
 
 async def _settled(
     opened: Opened, how: How, sink: Rows, report: Report, written: Written, *, interrupted: bool
-) -> _Ended:
+) -> Outcome:
     """The file appears, or does not; the state goes, or stays."""
     pull, manifest = opened.pull, opened.house.room.manifest
     reached_end = written.until_s >= pull.window.end_s
@@ -260,114 +230,17 @@ async def _settled(
     else:
         code = int(report.exit) or int(ExitCode.INCOMPLETE)
     if delivered and not written.enough:
-        _say_unsettled(pull)
-    return _Ended(pull, report, written, code, delivered)
-
-
-# --- what is said
-
-
-def _tell(stage: Stage, how: How, ended: _Ended) -> int:
-    report, written, pull = ended.report, ended.written, ended.pull
-    fault = values.report_error(report)
-    if fault is not None and fault.code == DiskFull.code:
-        fault = replace(fault, hint=ROOM)
-    if fault is not None and ended.exit not in (ExitCode.COMPLETE, ExitCode.INTERRUPTED):
-        complain(stage.redaction, fault.message, fault.hint or values.hint_of(fault.code), fault.request_id)
-    elif ended.exit in (ExitCode.INCOMPLETE, ExitCode.UNMENDABLE, ExitCode.INTEGRITY):
-        again = (
-            "give the same line again" if ended.exit == ExitCode.INCOMPLETE else "another try will not help"
-        )
-        hint = again if how.allow_gaps else f"{again}; --allow-gaps writes what there is"
-        complain(stage.redaction, f"incomplete: rows are proven up to {iso_utc(written.until_s)} only", hint)
-    gaps = report.jobs[0].gaps if report.jobs else ()
-    settled_to = min(
-        (at for at in (report.settled_to, pull.settled_until_s, written.until_s) if at is not None),
-        default=None,
-    )
-    if settled_to is not None and settled_to <= pull.window.start_s:
-        settled_to = None
-    error = None
-    if fault is not None and ended.exit != ExitCode.COMPLETE:
-        error = values.fault_json(replace(fault, message=stage.redaction(fault.message)))
-    listed = tuple(
-        {**values.gap_json(gap), "mend": "the same line again" if gap.mendable else ""} for gap in gaps
-    )
-    _document(
-        stage,
+        say_unsettled(pull)
+    bounds = (report.settled_to, pull.settled_until_s, written.until_s)
+    settled_to = min(at for at in bounds if at is not None)
+    return Outcome(
         pull,
-        how,
         written,
+        code,
         report.requests,
         report.duration_s,
-        () if written.enough else listed,
-        settled_to,
-        ended.exit,
-        delivered=ended.delivered,
-        error=error,
-    )
-    if ended.delivered:
-        _summary(stage, how, written)
-    return ended.exit
-
-
-def _document(
-    stage: Stage,
-    pull: Pull,
-    how: How,
-    written: Written,
-    requests: dict[str, int],
-    duration_s: float,
-    gaps: tuple[dict[str, Any], ...],
-    settled_to: int | None,
-    code: int,
-    *,
-    delivered: bool = True,
-    error: dict[str, Any] | None = None,
-) -> None:
-    if stage.document is None:
-        return
-    stage.document.put("from", iso_utc(pull.window.start_s))
-    stage.document.put("to", iso_utc(pull.window.end_s))
-    stage.document.put("unsettled_from", iso_or_null(_unsettled_from(pull)))
-    stage.document.put("rows", written.rows)
-    stage.document.put("bytes", written.size_bytes)
-    stage.document.put("file", None if how.to_stdout or not delivered else how.file)
-    stage.document.put("resumed", pull.resumed)
-    stage.document.put("duration_s", round(duration_s, 3))
-    stage.document.put("requests", values.requests_json(requests))
-    stage.document.stream("gaps", gaps)
-    complete = code == ExitCode.COMPLETE and delivered
-    stage.document.end(code, complete=complete, settled_to=settled_to, error=error)
-
-
-def _summary(stage: Stage, how: How, written: Written) -> None:
-    if not how.to_stdout and not stage.asked.json:
-        stage.out.line(f"{counted(written.rows, 'row')}, {bytes_text(written.size_bytes)} in {how.file}")
-
-
-def _window(pull: Pull) -> dict[str, str]:
-    return {"from_": iso_utc(pull.window.start_s), "to": iso_utc(pull.window.end_s)}
-
-
-def _unsettled_from(pull: Pull) -> int | None:
-    return pull.settled_until_s if pull.settled_until_s < pull.window.end_s else None
-
-
-def _say_unsettled(pull: Pull) -> None:
-    """The service takes records late: what is young may not be all there is."""
-    since_s = _unsettled_from(pull)
-    if since_s is not None:
-        structlog.get_logger().warning(
-            "pull.unsettled", since=iso_utc(max(since_s, pull.window.start_s)), why="rows may still arrive"
-        )
-
-
-def _say_hole(hole: Hole, *, goes_on: bool) -> None:
-    structlog.get_logger().warning(
-        "pull.gap",
-        from_=iso_utc(hole.window.start_s),
-        to=iso_utc(hole.window.end_s),
-        reason=hole.reason,
-        rows="go on behind it" if goes_on else "end here",
+        delivered=delivered,
+        settled_to=settled_to if settled_to > pull.window.start_s else None,
+        gaps=report.jobs[0].gaps if report.jobs else (),
+        fault=values.report_error(report),
     )

@@ -412,13 +412,11 @@ def test_what_was_refused_leaves_nothing(desk: Program) -> None:
 def test_the_same_line_that_waited_begins_anew(desk: Program, served: tuple[Program, Rows]) -> None:
     """Given twice at once, the second told to wait: it begins when the first has delivered and removed its
     state, and brings all rows as well."""
-    desk.emulated.behave(run_base_s=0.3)
+    desk.emulated.behave(run_base_s=2.0)
     line = (*WINDOW, "--slice-lines", "6000", "-q")
     first = pull(desk, *line, "-o", "first.jsonl")
     until(lambda: slices(desk) or first.poll() is not None)
     second = pull(desk, *line, "-o", "second.jsonl", "--wait", "60s")
-    turned_away = desk.end(pull(desk, *line, "-o", "third.jsonl"))
-    assert turned_away.exit == 8
     for child in (first, second):
         ended = desk.end(child)
         assert (ended.exit, ended.err) == (0, "")
@@ -428,12 +426,11 @@ def test_the_same_line_that_waited_begins_anew(desk: Program, served: tuple[Prog
     assert sorted(path.name for path in desk.folder.glob("*.jsonl*")) == ["first.jsonl", "second.jsonl"]
 
 
-@pytest.mark.parametrize("largest_bytes", [700_000, 1_500_000])
+@pytest.mark.parametrize("largest_bytes", [700_000, 2_400_000])
 def test_no_room_is_mended_by_room(desk: Program, served: tuple[Program, Rows], largest_bytes: int) -> None:
     """Neither a stored file nor FILE can grow further: exit 6 and a hint that speaks of what pull has and not
     of a job file's keys; with room the same line completes."""
-    slice_lines = "1500" if largest_bytes > 1_000_000 else "4000"
-    line = (*WINDOW, "--slice-lines", slice_lines, "-o", "rows.jsonl")
+    line = (*WINDOW, "--slice-lines", "4000", "-o", "rows.jsonl")
     desk.preparation = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, largest_bytes))
     full = desk.end(pull(desk, *line, "--json"))
     desk.preparation = None
