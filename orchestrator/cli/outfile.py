@@ -26,18 +26,21 @@ class Sink(Protocol):
 
 
 class Outfile:
-    """A file beside its final name until ``finish``. Raises StorageError, DiskFull."""
+    """A file beside its final name until ``finish``; a device or a pipe is written to as it is, and never
+    replaced. Raises StorageError, DiskFull."""
 
     def __init__(self, path: str) -> None:
         self.broken = False
         self._path = Path(path).absolute()
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._is_device = self._path.exists() and not (self._path.is_file() or self._path.is_dir())
         self._file: IO[str] | None = None
 
     def write(self, text: str) -> None:
         with self._told():
             if self._file is None:
-                self._file = self._part.open("w", encoding="utf-8", newline="")
+                place = self._path if self._is_device else self._part
+                self._file = place.open("w", encoding="utf-8", newline="")
             self._file.write(text)
 
     def line(self, text: str = "") -> None:
@@ -52,6 +55,9 @@ class Outfile:
             self.write("")
             assert self._file is not None  # noqa: S101  write has opened it
             self._file.flush()
+            if self._is_device:
+                self._file.close()
+                return
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.replace(self._path)
