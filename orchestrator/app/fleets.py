@@ -214,8 +214,9 @@ async def _is_another(job: Job, manifest: ManifestReader) -> bool:
 
 
 async def vanished_since(job: Job, manifest: ManifestReader) -> float | None:
-    """When a run first missed the job's logstore in the service's list, UTC epoch seconds; None when it is
-    listed, or was never missed."""
+    """When a run first missed the job's logstore in the service's list, or was told that there is none, UTC
+    epoch seconds; None when it is there, or was never missed."""
     told = [line.entry for line in await manifest.listings(job.name)]
     words = [entry for entry in told if entry.event in (VANISHED, LISTED)]
-    return words[-1].at if words and words[-1].event == VANISHED else None
+    lost = words and words[-1].event == VANISHED and words[-1].detail["logstore"] == job.identity.logstore
+    return words[-1].at if lost else None

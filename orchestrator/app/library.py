@@ -407,12 +407,14 @@ async def drained_when_cancelled(
     import asyncio
 
     from orchestrator.app.fleets import with_patterns
+    from orchestrator.app.lost import with_losses
     from orchestrator.engine.run import run as run_all
 
     work = run_all(house.contexts, house.room, jobs_path=jobs_path, again=again or {})
     task = asyncio.ensure_future(work)
     try:
-        return with_patterns(await asyncio.shield(task), house.resolved)
+        report = await with_losses(await asyncio.shield(task), house, jobs_path)
+        return with_patterns(report, house.resolved)
     except asyncio.CancelledError:
         house.room.stop.set("cancelled")
         while not task.done():

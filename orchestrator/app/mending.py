@@ -19,7 +19,7 @@ from orchestrator.app.selection import asked_window, zone_of
 from orchestrator.core.complaint import nearest
 from orchestrator.core.job import Job, JobFile
 from orchestrator.core.reasons import Reason
-from orchestrator.core.report import Gap, JobReport, RedoOutcome, Report, exit_of_reason
+from orchestrator.core.report import Gap, JobReport, RedoOutcome, Report, exit_of_reason, is_of_lost_logstore
 from orchestrator.core.window import Window, WindowSet, intersect, iso_utc, subtract
 from orchestrator.errors import ExitCode, StorageError, UsageError
 from orchestrator.ports.store import Forgotten, ManifestReader, ManifestWriter
@@ -102,9 +102,11 @@ async def accept(
     wait_s: float,
 ) -> SignedOff:
     """Sign off every gap of the one job of ``job_file`` between ``from_`` and ``to``: of ``logstream``, ``*``
-    for what is missing of all streams together, "" for all there is. Only what was tried and failed is a gap;
-    the rest is told. Raises UsageError when there is no gap at all."""
-    from orchestrator.engine.audit import gaps_of
+    for what is missing of all streams together, "" for all there is. Only what was tried and failed is a gap,
+    and what is missing of a logstore that is gone; the rest is told. Raises UsageError when there is no gap
+    at all, or the manifest holds another job under that name."""
+    from orchestrator.app.lost import gaps_told
+    from orchestrator.engine.takeup import check_identity
 
     (job,) = job_file.jobs
     if not reason.strip():
@@ -114,10 +116,12 @@ async def accept(
     async with writing(job_file.manifest, outside, wait_s=wait_s) as manifest:
         if manifest is None:
             raise _no_gap(job, asked, [(asked, "never tried")], jobs_words)
+        await check_identity(job, manifest)
         inside = intersect((asked,), (job.window,) if job.window else ())
-        every = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+        every = [gap for part in inside for gap in await gaps_told(job, manifest, part, jobs_words)]
         found = [gap for gap in every if wanted in ("", gap.logstream)]
-        real = [gap for gap in found if gap.slice and gap.reason != Reason.NOT_EXPORTED]
+        tried = [gap for gap in found if gap.slice and gap.reason != Reason.NOT_EXPORTED]
+        real = [gap for gap in found if gap in tried or is_of_lost_logstore(gap)]
         other = _not_gaps(job, asked, inside, found, real)
         if not real:
             raise _no_gap(job, asked, other, jobs_words)
@@ -125,7 +129,7 @@ async def accept(
         for gap in real:
             stream = gap.logstream.removeprefix("*") if job.stream_patterns else "*"
             await manifest.accept(job.name, gap.window, reason.strip(), user_name(), now, stream)
-        signed = [gap for part in inside for gap in await gaps_of(job, manifest, part, jobs_words)]
+        signed = [gap for part in inside for gap in await gaps_told(job, manifest, part, jobs_words)]
     return SignedOff(
         tuple(gap for gap in signed if gap.accepted is not None and wanted in ("", gap.logstream)),
         tuple(other),

@@ -82,7 +82,8 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
     """Coverage, gaps and counters of one job inside its asked window. ``jobs_words`` is what a shell is to be
     told of the job file."""
     from orchestrator.app.fleets import vanished_since
-    from orchestrator.engine.audit import covered_of, gaps_of
+    from orchestrator.app.lost import gaps_told
+    from orchestrator.engine.audit import covered_of
 
     error = await identity_fault(job, manifest)
     if error is not None and job.window is not None:
@@ -95,7 +96,7 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
     if job.window is not None:
         covered = intersect((job.window,), await covered_of(job, manifest))
         missing = subtract((job.window,), covered)
-        gaps = await gaps_of(job, manifest, job.window, jobs_words)
+        gaps = await gaps_told(job, manifest, job.window, jobs_words)
         counts = await manifest.totals(job.name, job.window)
         settled_s = settled_to(job.window, gaps)
     return JobStatus(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.app.reading import pointed
 from orchestrator.cli.document import FAMILIES, fault_value, iso_or_null
 from orchestrator.core.window import Window, iso_utc
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.app.reading import JobStatus
@@ -260,8 +260,8 @@ def fault_json(fault: Fault | None) -> dict[str, Any] | None:
 
 def report_error(report: Report) -> Fault | None:
     """What speaks for a run's exit code: its own fault, else that of the first job that ended with the same
-    code."""
-    if report.error is not None:
+    code. Nothing does for a run that is complete."""
+    if report.error is not None or report.exit == ExitCode.COMPLETE:
         return report.error
     return next((job.error for job in report.jobs if job.error and job.exit == report.exit), None)
 

@@ -170,12 +170,13 @@ def mend_line(
     path: str = "",
     logstream: str = "",
     accepted: bool,
+    gone: bool = False,
 ) -> str:
     """The command line that mends one gap, ready for a shell. ``jobs`` is what a shell is to be told of the
     job file, quoted already; ``path`` is where the slice's file belongs; ``logstream`` is that of the gap
     where a job has gaps of several, ``*`` for one of all together. An accepted gap is left alone by `run`:
-    only `redo` tries it again."""
-    mend = describe_reason(reason).mend
+    only `redo` tries it again; ``gone`` says that its logstore is, so that acceptance alone is left."""
+    mend = ACCEPT if gone else describe_reason(reason).mend
     if accepted and slice_id:
         mend = REDO
     elif not path:

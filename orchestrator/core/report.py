@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.core.estimating import Work
 from orchestrator.core.fleets import Found
 from orchestrator.core.model import Fault
-from orchestrator.core.reasons import Reason, describe_reason
+from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.series import Series
 from orchestrator.core.streams import Streams
 from orchestrator.core.window import Window, WindowSet
@@ -25,6 +25,8 @@ __all__ = [
     "Report",
     "exit_of_gaps",
     "exit_of_reason",
+    "is_of_lost_logstore",
+    "of_lost_logstore",
     "settled_to",
 ]
 
@@ -47,6 +49,38 @@ class Gap:
     advice: str = ""
     slice: str = ""
     path: str = ""
+
+
+NO_SUCH_LOGSTORE = (
+    'the service knows no such logstore: correct its name or leave it out, in a pattern by "!name"; '
+    "or sign the gap off"
+)
+"""What a person does about what a logstore that is gone never gave."""
+
+
+def of_lost_logstore(gap: Gap, jobs: str, *, by_stream: bool) -> Gap:
+    """A gap of a job whose logstore the service no longer knows: what was not exported of it is refused, and
+    no run can mend that. ``jobs`` is what a shell is to be told of the job file, ``by_stream`` whether the
+    job's gaps are told by log stream."""
+    if gap.reason != Reason.NOT_EXPORTED:
+        return gap
+    if gap.accepted is not None:
+        return replace(gap, reason=Reason.REFUSED, mendable=False)
+    mend = mend_line(
+        Reason.REFUSED,
+        jobs=jobs,
+        job=gap.job,
+        window=gap.window,
+        logstream=gap.logstream if by_stream else "",
+        accepted=False,
+        gone=True,
+    )
+    return replace(gap, reason=Reason.REFUSED, mendable=False, mend=mend, advice=NO_SUCH_LOGSTORE)
+
+
+def is_of_lost_logstore(gap: Gap) -> bool:
+    """Whether ``of_lost_logstore`` made it."""
+    return gap.reason == Reason.REFUSED and not gap.mendable
 
 
 class RedoOutcome(StrEnum):
@@ -87,6 +121,8 @@ def exit_of_gaps(gaps: Iterable[Gap]) -> int:
         return ExitCode.COMPLETE
     if any(gap.reason == Reason.ROWS_OUTSIDE_WINDOW for gap in open_gaps):
         return ExitCode.INTEGRITY
+    if any(is_of_lost_logstore(gap) for gap in open_gaps):
+        return ExitCode.REFUSED
     return ExitCode.INCOMPLETE if any(gap.mendable for gap in open_gaps) else ExitCode.UNMENDABLE
 
 

@@ -179,6 +179,63 @@ def test_what_is_missing_of_a_vanished_logstore_stays_a_gap(play: Callable[..., 
     play(story, [logstore("web-a"), logstore("web-b")])
 
 
+def test_what_a_vanished_logstore_never_gave_can_be_signed_off(play: Callable[..., None]) -> None:
+    """`gaps` says that it is refused, with exit 5 like the run; the line printed accepts it, and then run and
+    gaps end with 0. A logstore that comes back is exported all the same."""
+
+    async def story(site: Site) -> None:
+        site.write(FLEET.replace("2026-01-15", "2026-01-14T12:00:00Z #"))
+        assert (await site.run()).exit == 0
+        site.worlds[0].account.remove_store("default", "web-a")
+        site.write(FLEET)
+        (gap,) = (await site.call("gaps", "--job", "x-web-a", "--json")).document["gaps"]
+        assert (gap["reason"], gap["mendable"]) == ("not exported yet", True)
+        (refused,) = by_name(await site.run())["x-web-a"].gaps
+        assert (refused.reason, refused.mendable) == ("refused", False)
+        told = await site.call("gaps")
+        assert (told.exit, (await site.call("status", "--json")).exit) == (5, 5)
+        assert "  refused; no run can mend it" in told.out
+        assert 'in a pattern by "!name"' in told.out
+        mend = told.out.splitlines()[-1].strip()
+        assert mend == refused.mend
+        assert (await site.call(*shlex.split(mend)[1:])).exit == 0
+        again = await site.call("run", "--no-progress", "--json")
+        assert (again.exit, again.document["error"], "error:" in again.err) == (0, None, False)
+        assert (await site.run()).error is None
+        assert (await site.call("gaps")).exit == 0
+        site.worlds[0].account.add_store(logstore("web-a"))
+        assert (await site.run()).complete
+        assert len(site.stored("x-web-a")) == ROWS
+        assert (await site.call("gaps", "--json")).document["gaps"] == []
+
+    play(story, [logstore("web-a"), logstore("web-b")])
+
+
+def test_a_misspelt_logstore_is_a_refused_gap_until_its_name_is_right(play: Callable[..., None]) -> None:
+    """What the service said of the wrong name is not held against the right one."""
+    job = f'[[jobs]]\nname = "till"\nlogstore = "tlil"\n{JOB}'
+
+    async def story(site: Site) -> None:
+        site.write(job)
+        assert (await site.run()).exit == 5
+        told = await site.call("gaps", "--json")
+        assert (told.exit, [gap["reason"] for gap in told.document["gaps"]]) == (5, ["refused"])
+        site.write(job.replace("tlil", "till"))
+        told = await site.call("gaps", "--json")
+        assert (told.exit, [gap["reason"] for gap in told.document["gaps"]]) == (3, ["not exported yet"])
+        assert (await site.run()).exit == 0
+        assert (await site.call("status", "--json")).document["jobs"][0]["vanished_since"] is None
+        site.worlds[0].account.remove_store("default", "till")
+        site.write(job.replace("tlil", "till").replace("2026-01-15", "2026-01-16"))
+        assert (await site.run()).exit == 5
+        assert (await site.call("status", "--json")).document["jobs"][0]["vanished_since"] is not None
+        site.worlds[0].account.add_store(logstore("till"))
+        assert (await site.run()).exit == 0
+        assert (await site.call("status", "--json")).document["jobs"][0]["vanished_since"] is None
+
+    play(story, [logstore("till")])
+
+
 def test_a_logstore_that_is_not_there_leaves_the_plan_of_the_others(play: Callable[..., None]) -> None:
     """One that vanished, one that is misspelt and a pattern that fits nothing are named with what the service
     says, exit 5; every other job is planned, for people and for programs."""
