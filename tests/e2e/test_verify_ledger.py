@@ -30,7 +30,7 @@ name = "giant"
 streams = ["g1", "g2", "g3"]
 start = 2026-01-14T00:00:00Z
 end = 2026-01-15T00:00:00Z
-density = { kind = "giant-second", rows_per_day = 40, at_s = 1768392000, rows = 3000 }
+density = { kind = "giant-second", rows_per_day = 200, at_s = 1768392000, rows = 3000 }
 [[logstores]]
 name = "single"
 streams = ["s"]
@@ -279,19 +279,24 @@ def test_rows_that_came_late_in_a_divided_second_are_found_and_exported(
     served: Program, tmp_path: Path
 ) -> None:
     """A second that was divided is counted as a whole, against its parts together; the named redo exports it
-    anew, by a line that works as it stands."""
+    anew, by a line that works as it stands. So is a slice whose row was removed and that grew since: its file
+    is known from the journal to be ours."""
     desk = set_up(served, tmp_path, "giant", "single")
-    desk.emulated.behave(late_per_mille=3, late_by_s=10**9)
+    desk.emulated.behave(late_per_mille=100, late_by_s=10**9)
     assert desk.run().exit == 0
     assert verified(desk, recount=True) == (0, ())
     desk.emulated.behave(late_per_mille=0)
+    first = f"select id from slices where {GIANT} and state = 'done' order by start_s limit 1"
+    sql(desk, f"delete from slices where id = ({first})")
+    code, removed = verified(desk)
+    assert (code, problems(removed)) == (4, {"covered without a slice"})
     code, findings = verified(desk, share=0.0, recount=True)
     assert code == 4
     seconds = [finding for finding in findings if finding.window == Window(NOON_S, NOON_S + 1)]
     assert {finding.job for finding in seconds} == {"giant", "single"}
     assert all("more lines" in finding.problem for finding in findings)
-    assert gap_reasons(desk) == set()
-    pasted(desk, findings)
+    assert gap_reasons(desk) == {"damaged"}
+    pasted(desk, [*removed, *findings])
     as_the_service_has_it(served, desk, "giant", "single")
 
 
