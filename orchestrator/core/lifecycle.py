@@ -113,7 +113,7 @@ TABLE: dict[tuple[SliceState, type[ev.Event]], Row] = {
     (S.TRANSFERRING, ev.Dropped): _row(letting_go.dropped, S.ABANDONED),
     (S.SETTLING, ev.Published): _row(settling.published, S.DONE, S.FAILED, S.EMPTY),
     (S.SETTLING, ev.PublishFailed): _row(settling.publish_failed, S.SETTLING, S.FAILED),
-    (S.SETTLING, ev.StagedLost): _row(settling.staged_lost, S.READY),
+    (S.SETTLING, ev.StagedLost): _row(settling.staged_lost, S.READY, S.FAILED),
     (S.SETTLING, ev.Resumed): _row(resuming.resumed, S.SETTLING),
     (S.SUPERSEDED, ev.Gathered): _row(dividing.gathered, S.SUPERSEDED, S.FAILED),
     (S.SUPERSEDED, ev.Resumed): _row(resuming.still_divided, S.SUPERSEDED),

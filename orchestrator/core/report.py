@@ -212,3 +212,5 @@ class JobPlan:
     """How the lines lie in time, as far as planning saw it: to draw from, of no use as a count."""
     error: Fault | None = None
     """Why this job could not be planned; the rest of its plan is empty then."""
+    beyond_retention: WindowSet = ()
+    """What is missing and older than the logstore keeps its records: no run can export it."""

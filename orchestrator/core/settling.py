@@ -137,7 +137,10 @@ def publish_failed(slice_: Slice, event: ev.PublishFailed, now: float, rules: Ru
 
 
 def staged_lost(slice_: Slice, event: ev.StagedLost, now: float, rules: Rules) -> ev.Step:
-    """Nothing to publish any more: fetched anew, from the same remote task."""
+    """Nothing to publish any more: fetched anew, from the same remote task; what was only the fullest of
+    several short files is a gap without one."""
+    if slice_.reason:
+        return fail(replace(slice_, receipt=None, path=""), slice_.reason)
     after = replace(
         slice_, state=S.READY, receipt=None, fetch_round=slice_.fetch_round + 1, not_before_at=now
     )

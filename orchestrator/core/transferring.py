@@ -67,7 +67,8 @@ def _weigh(slice_: Slice, receipt: Receipt, now: float, rules: Rules) -> ev.Step
             return ev.Step(after, (ev.Recount(after, task.number),))
         case Ruling.REFETCH:
             after = replace(_refetched(slice_), state=S.READY, receipt=None, not_before_at=now)
-            return ev.Step(after, discard(slice_))
+            best = slice_.best.staged_path if slice_.best is not None else ""
+            return ev.Step(after, discard(slice_, keep=best))
         case Ruling.CUT:
             return cut(slice_, receipt, rules)
         case Ruling.SPLIT:

@@ -28,7 +28,7 @@ from orchestrator.ports.store import Changes, Covered
 from orchestrator.testing.boundary import FaultPlan
 from orchestrator.testing.episode import Setting
 from orchestrator.testing.loop import START_AT, VirtualTime, run_virtual
-from tests.simulation.rig import DAY_S, Rig, reasons, with_door
+from tests.simulation.rig import DAY_S, Rig, only_first, reasons, with_door
 
 # --- nothing is called empty that was counted ---
 
@@ -416,3 +416,19 @@ def test_coverage_that_was_lost_by_hand_is_not_stored_twice(harm: str, tmp_path:
     rig.manifest._connection.execute(harm)
     assert rig.complaints(rig.run()) == []
     assert rig.world.witness.tasks_made == made
+
+
+def test_a_staged_file_that_is_lost_before_it_is_published_is_fetched_anew(tmp_path: Path) -> None:
+    """One file that somebody removed holds up no other, and ends no run."""
+    rig = Rig(Setting(seed=1, slices=8), tmp_path)
+    removed: list[str] = []
+
+    async def publish(behind: Any, batch: Any) -> Any:
+        if not removed:
+            removed.append(batch[0].staged_path)
+            Path(removed[0]).unlink()
+        return await behind.publish(batch)
+
+    rig.disturb = only_first("destination", publish=publish)
+    assert rig.complaints(rig.run()) == []
+    assert removed

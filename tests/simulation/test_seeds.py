@@ -54,6 +54,18 @@ FOUND = {
         "38",
         1,
     ),
+    "the fullest of several short files was discarded with the fetch that was done again": (
+        4093,
+        (
+            "counts too high at first",
+            "bad gateway",
+            "written rows one less",
+            "files expire",
+            "throttled politely",
+        ),
+        "",
+        8,
+    ),
     "a day without the service let a stray slip through": (
         2184,
         ("made very late", "overfull seconds", "out of service later"),

@@ -428,6 +428,24 @@ def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> N
     assert (gone.slice.state, gone.slice.expiries) == (S.PLANNED, 1)
 
 
+def test_a_second_look_at_a_file_keeps_the_fullest_one_so_far() -> None:
+    """Only what the fetch that is done again left is discarded."""
+    best = replace(receipt(30), staged_path="/archive/.s/best")
+    before = slice_(
+        S.TRANSFERRING,
+        task=task(written_rows=20),
+        best=best,
+        attempt=2,
+        recount=50,
+        recounted_at=1.0,
+    )
+    step = staged(before, served_rows=25, stored_rows=25)
+    assert (step.slice.state, step.slice.refetched, step.slice.best) == (S.READY, 1, best)
+    assert [order.staged_path for order in step.instructions if isinstance(order, ev.DiscardStaged)] == [
+        "/archive/.s/a"
+    ]
+
+
 def test_transfer_faults_are_answered_by_whose_fault_they_are() -> None:
     """Ours drains, the job's stops the job, load waits, bad rows end, everything else is fetched again and
     then anew."""
@@ -476,6 +494,8 @@ def test_an_occupied_path_is_a_gap_and_a_full_disk_drains() -> None:
     assert (full.slice.state, full.parked, kinds(full)) == (S.SETTLING, True, ["StopRun"])
     lost = go(before, ev.StagedLost(ID, 1)).slice
     assert (lost.state, lost.receipt, lost.fetch_round) == (S.READY, None, 1)
+    gone = go(short, ev.StagedLost(ID, 1)).slice
+    assert (gone.state, gone.receipt, gone.reason) == (S.FAILED, None, "short by 3")
 
 
 @pytest.mark.parametrize(

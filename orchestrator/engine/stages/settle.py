@@ -53,11 +53,11 @@ async def publish(orders: Sequence[ev.Publish], context: JobContext, room: Room)
 
 
 def _answer(slice_id: str, number: int, outcome: PublishOutcome | None, parts: tuple[Slice, ...]) -> ev.Event:
-    if outcome is None or (outcome.error is None and not outcome.lost):
-        return ev.Published(slice_id, number, parts)
-    if outcome.error is not None:
+    if outcome is not None and outcome.lost:
+        return ev.StagedLost(slice_id, number)
+    if outcome is not None and outcome.error is not None:
         return ev.PublishFailed(slice_id, number, fault_of(outcome.error))
-    return ev.StagedLost(slice_id, number)
+    return ev.Published(slice_id, number, parts)
 
 
 async def _retire_replaced(order: ev.Publish, context: JobContext, room: Room) -> None:
