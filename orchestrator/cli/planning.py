@@ -48,7 +48,7 @@ def plan(stage: Stage) -> int:
                 plans = tuple(replace(item, error=cleaned(stage.redaction, item.error)) for item in plans)
                 jobs = house.job_file.jobs
                 found = [masked(item, stage.redaction.own_words) for item in house.resolved.found]
-        nothing_to_do = all(not item.slices and item.error is None for item in plans)
+        nothing_to_do = not any(item.slices or item.error or item.beyond_retention for item in plans)
         code, worst = _ending(plans)
         if worst is not None and worst.error is not None:
             fault = worst.error
@@ -98,8 +98,10 @@ def show_plan(
             _show_error(out, plan.error)
             continue
         if not plan.slices:
-            why = "the service counts no lines" if plan.empty else "the manifest holds all of it"
-            out.line(f"{_INDENT}nothing to do: {why}")
+            out.line(f"{_INDENT}nothing to do: {_why_nothing(plan)}")
+        if plan.beyond_retention:
+            gone = ", ".join(window_text(window, timezone) for window in plan.beyond_retention)
+            out.line(f"{_INDENT}beyond retention, cannot be exported: {gone}")
         _show_slices(out, plan.slices, timezone)
         picture = draw(plan, columns - len(_INDENT) - 1, alphabet)
         if picture is not None:
@@ -109,6 +111,14 @@ def show_plan(
         _show_sums(out, plan)
     if len(plans) > 1:
         _show_total(out, plans, limits)
+
+
+def _why_nothing(plan: JobPlan) -> str:
+    if plan.empty:
+        return "the service counts no lines"
+    if plan.beyond_retention:
+        return "the manifest holds all that the logstore still keeps"
+    return "the manifest holds all of it"
 
 
 def _show_error(out: Stdout, error: Fault) -> None:

@@ -103,6 +103,7 @@ def plan_json(plan: JobPlan) -> dict[str, Any]:
         ],
         "empty": [window_json(window) for window in plan.empty],
         "error": fault_json(plan.error),
+        "beyond_retention": [window_json(window) for window in plan.beyond_retention],
     }
 
 

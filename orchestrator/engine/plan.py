@@ -11,12 +11,13 @@ from orchestrator.core.events import Resumed
 from orchestrator.core.job import Deliver, Job, Limits, ServiceSpec
 from orchestrator.core.lanes import guessed
 from orchestrator.core.model import LIVE_STATES, OUTSTANDING_STATES, Evidence, Slice, SliceState, slice_id
+from orchestrator.core.reasons import Reason
 from orchestrator.core.report import JobPlan, PlannedSlice
 from orchestrator.core.series import Series
 from orchestrator.core.slicing import Rules
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet, normalise
-from orchestrator.engine.audit import all_slices
+from orchestrator.engine.audit import all_slices, gaps_of
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.counting import Counting
 from orchestrator.engine.experience import Experience, blind_length_s, experience_of, observed_excess
@@ -143,7 +144,14 @@ async def _plan_job(context: JobContext, room: Room, to_be_drawn: bool) -> JobPl
         empty=normalise(fresh.empty),
         work=work,
         seen=fresh.seen,
+        beyond_retention=normalise([*fresh.beyond, *await _known_beyond(job, job.window, room)]),
     )
+
+
+async def _known_beyond(job: Job, window: Window, room: Room) -> list[Window]:
+    """What an earlier run found to be older than anything that is kept, and nobody accepted."""
+    gaps = await gaps_of(job, room.manifest, window, "")
+    return [gap.window for gap in gaps if gap.reason == Reason.BEYOND_RETENTION and gap.accepted is None]
 
 
 @dataclass(slots=True)
@@ -152,6 +160,7 @@ class _Fresh:
 
     slices: list[PlannedSlice] = field(default_factory=list)
     empty: list[Window] = field(default_factory=list)
+    beyond: list[Window] = field(default_factory=list)
     seen: Series | None = None
 
 
@@ -160,14 +169,15 @@ async def _fresh(
 ) -> _Fresh:
     starts_at = await retention_starts_at(context, room)
     await check_logstream(context, room)
-    due = {view: out_of_retention(view, lacking, starts_at)[0] for view, lacking in missing.items()}
+    parted = {view: out_of_retention(view, lacking, starts_at) for view, lacking in missing.items()}
+    due = {view: windows for view, (windows, _) in parted.items()}
+    found = _Fresh(beyond=[slice_.window for _, gone in parted.values() for slice_ in gone])
     every = [window for windows in due.values() for window in windows]
     if not every:
-        return _Fresh()
+        return found
     whole = Window(min(window.start_s for window in every), max(window.end_s for window in every))
     sighting = Sighting(context.counts, whole)
     counting = Counting(sighting, context.job.identity)
-    found = _Fresh()
     for view, windows in due.items():
         stream = view.identity.logstream
         rules = await _rules(view, room)

@@ -270,6 +270,32 @@ def test_a_logstore_that_is_not_there_leaves_the_plan_of_the_others(play: Callab
     play(story, [logstore("web-a"), logstore("web-b")])
 
 
+def test_a_plan_tells_what_lies_beyond_retention(play: Callable[..., None]) -> None:
+    """Before a run finds it out and after, for people and for programs, until the gap is accepted."""
+
+    async def story(site: Site) -> None:
+        job = f'[[jobs]]\nname = "old"\nlogstore = "old"\n{JOB}'
+        site.write(job)
+        for plans in ("before", "after"):
+            (plan,) = await orchestrator.plan(orchestrator.load(site.folder / "jobs.toml"))
+            assert (plan.slices, plan.beyond_retention) == ((), (plan.window,)), plans
+            document = (await site.call("plan", "--json")).document
+            (told,) = document["jobs"]
+            assert not document["complete"]
+            span = {"from": "2026-01-14T00:00:00Z", "to": "2026-01-15T00:00:00Z"}
+            assert told["beyond_retention"] == [span]
+            shown = await site.call("plan")
+            assert shown.exit == 0
+            assert shown.out.count("  beyond retention, cannot be exported: 2026-01-14") == 1
+            assert "nothing to do: the manifest holds all that the logstore still keeps" in shown.out
+            assert (await site.run()).exit == 7
+        words = ("--from", span["from"], "--to", span["to"], "--reason", "known")
+        assert (await site.call("accept", "--job", "old", *words)).exit == 0
+        assert (await site.call("plan", "--json")).document["jobs"][0]["beyond_retention"] == []
+
+    play(story, [logstore("old", days=30)])
+
+
 def test_a_service_that_is_down_leaves_the_plan_of_the_others(
     play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
