@@ -221,6 +221,10 @@ def _detail(pairs: Iterable[tuple[str, object]]) -> str:
     return " ".join(f"{key}={shlex.quote(str(value))}" for key, value in pairs if value is not None)
 
 
+_NOT_TO_BE_READ = frozenset({"missing", "not a file", "size differs", "cannot be read"})
+"""A file with such a finding was not left unread by choice."""
+
+
 def show_verify(out: Stdout, report: VerifyReport) -> None:
     """What disagrees, how much was looked at, and the commands that mend."""
     rows = [
@@ -231,9 +235,10 @@ def show_verify(out: Stdout, report: VerifyReport) -> None:
         print_table(out, ("job", "window", "slice", "problem", "marked", "file"), rows)
         out.line("")
     files = f"{counted(report.files_checked, 'file')}, {bytes_text(report.bytes_read)} checked"
-    if report.files_looked_at:
+    looked_at = report.files_looked_at - sum(item.problem in _NOT_TO_BE_READ for item in report.findings)
+    if looked_at > 0:
         read = f"{report.files_read:,} read whole ({bytes_text(report.bytes_read)})"
-        looked = f"{report.files_looked_at:,} only looked at (presence and size)"
+        looked = f"{looked_at:,} only looked at (presence and size)"
         files = f"{counted(report.files_checked, 'file')}: {read}, {looked}"
     asked = report.recounted + report.uncounted
     if report.uncounted:

@@ -19,7 +19,7 @@ from orchestrator.engine.count_audit import CountAudit
 from orchestrator.engine.counting import Counting
 from orchestrator.engine.coverage import ALL_STREAMS, all_slices, covered_of, listed_coverage
 from orchestrator.engine.file_audit import FileAudit, Files
-from orchestrator.engine.finding import Finding, VerifyReport
+from orchestrator.engine.finding import UNREADABLE, Finding, VerifyReport
 from orchestrator.engine.ledger_audit import LedgerAudit, stored_slices
 from orchestrator.engine.marking import Marking
 from orchestrator.errors import ExitCode
@@ -213,9 +213,15 @@ async def verify(
                 findings += await recount.findings(counting)
                 counted += recount.counted
                 uncounted += recount.uncounted
-    exit_code = ExitCode.INTEGRITY if findings else ExitCode.COMPLETE
+    exits = [ExitCode.STORAGE if item.problem == UNREADABLE else ExitCode.INTEGRITY for item in findings]
     return VerifyReport(
-        exit_code, files.checked, files.read, files.read_bytes, tuple(findings), counted, uncounted
+        ExitCode.worst([ExitCode.COMPLETE, *exits]),
+        files.checked,
+        files.read,
+        files.read_bytes,
+        tuple(findings),
+        counted,
+        uncounted,
     )
 
 

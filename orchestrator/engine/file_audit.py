@@ -10,8 +10,16 @@ from orchestrator.core.model import Receipt, Slice, SliceState, slice_id
 from orchestrator.core.reasons import Reason, mv_line
 from orchestrator.core.window import Window
 from orchestrator.engine.context import JobContext
-from orchestrator.engine.finding import Finding, look_again_line, redo_line, run_line
+from orchestrator.engine.finding import (
+    ALLOW_READING,
+    UNREADABLE,
+    Finding,
+    look_again_line,
+    redo_line,
+    run_line,
+)
 from orchestrator.engine.marking import Marking
+from orchestrator.errors import StorageError
 
 __all__ = ["FileAudit", "Files", "unpadded"]
 
@@ -47,13 +55,18 @@ class FileAudit:
 
     async def finding_of(self, slice_: Slice, *, whole: bool) -> Finding | None:
         """What is wrong with a slice, None when it is sound as far as was looked: a file is read only where
-        ``whole`` says so. Raises StorageError and what commits raise."""
+        ``whole`` says so. One that cannot be read is never marked. Raises what commits raise."""
+        job = self.context.job
         flaw = self._row_flaw(slice_)
         if flaw is None and slice_.state is SliceState.DONE and slice_.receipt is not None:
-            flaw = await self._file_flaw(slice_, slice_.receipt, whole=whole)
+            try:
+                flaw = await self._file_flaw(slice_, slice_.receipt, whole=whole)
+            except StorageError:
+                return Finding(
+                    job.name, slice_.window, slice_.id, slice_.path, UNREADABLE, advice=ALLOW_READING
+                )
         if flaw is None:
             return None
-        job = self.context.job
         marked = await self.marking.mark(job, flaw.slice, flaw.reason)
         mend = run_line(self.jobs_path, job) if marked else redo_line(self.jobs_path, job, slice_.id)
         if flaw.reason is Reason.PATH_OCCUPIED:

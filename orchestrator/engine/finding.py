@@ -9,15 +9,31 @@ from orchestrator.core.model import Fault
 from orchestrator.core.reasons import shell_word
 from orchestrator.core.window import Window
 
-__all__ = ["Finding", "VerifyReport", "look_again_line", "redo_line", "run_line"]
+__all__ = [
+    "ALLOW_READING",
+    "UNREADABLE",
+    "Finding",
+    "VerifyReport",
+    "look_again_line",
+    "redo_line",
+    "run_line",
+]
+
+
+UNREADABLE = "cannot be read"
+ALLOW_READING = (
+    "nothing is known of it and nothing is marked: let this user read the file and enter its folders, "
+    "see that the disk or share is well, then verify again"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One disagreement. ``problem`` is, of a file, ``missing``, ``not a file``, ``size differs``, ``digest
-    differs`` or ``rows differ``; of the ledger, ``rows do not add up``, ``ledger row altered``, ``no remote
-    task``, ``parts do not add up``, ``stored twice``, ``covered without a slice`` or ``stored but not
-    covered``; of the service, ``the service has n more lines`` or ``the service has n fewer lines``.
+    differs``, ``rows differ`` or ``cannot be read``, which says nothing about it; of the ledger, ``rows do
+    not add up``, ``ledger row altered``, ``no remote task``, ``parts do not add up``, ``stored twice``,
+    ``covered without a slice`` or ``stored but not covered``; of the service, ``the service has n more
+    lines`` or ``the service has n fewer lines``.
 
     ``marked``: it lost its coverage, and the next run exports it anew. ``mend`` is the command that mends it,
     "" where none can or none is needed; ``advice`` then says so.
@@ -35,9 +51,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What an audit looked at and what it found; ``exit`` is 4 with any finding. Of ``files_checked`` files
-    ``files_read`` were read whole, ``bytes_read`` together; of the others only presence and size were looked
-    at. ``recounted`` slices were counted anew, ``uncounted`` ones the service could not count."""
+    """What an audit looked at and what it found; ``exit`` is 4 with any finding, 6 with a file that cannot be
+    read. Of ``files_checked`` files ``files_read`` were read whole, ``bytes_read`` together; of the others
+    only presence and size were looked at. ``recounted`` slices were counted anew, ``uncounted`` ones the
+    service could not count."""
 
     exit: int
     files_checked: int

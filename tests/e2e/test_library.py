@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -283,6 +285,35 @@ def test_what_an_observer_raises_reaches_the_caller(desk: Desk, monkeypatch: pyt
         orchestrator.run_sync(job_file, observer=Failing())
     assert orchestrator.run_sync(job_file).complete
     assert len(desk.rows()) == DAY_ROWS
+
+
+def test_a_file_that_may_not_be_read_is_told_and_the_rest_is_looked_at(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost permissions say nothing about a file: it is named, never marked, and the exit is 6; what is wrong
+    with other files is found and marked all the same."""
+    job_file = loaded(desk, monkeypatch)
+    assert orchestrator.run_sync(job_file).complete
+    locked, lost = desk.files()[1], desk.files()[3]
+    lost.unlink()
+    found = os.stat
+
+    def refused(path: str, **how: Any) -> os.stat_result:
+        if str(path) == str(locked):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return found(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refused)
+        told = asyncio.run(orchestrator.verify(job_file))
+    findings = {finding.path: finding for finding in told.findings}
+    assert (told.exit, told.files_checked, told.files_read) == (6, 5, 3)
+    unreadable = findings.pop(str(locked))
+    assert (unreadable.problem, unreadable.marked, unreadable.mend) == ("cannot be read", False, "")
+    assert "let this user read" in unreadable.advice
+    assert [(item.problem, item.marked) for item in findings.values()] == [("missing", True)]
+    assert orchestrator.run_sync(job_file).jobs[0].remote_tasks_created == 1
+    assert asyncio.run(orchestrator.verify(job_file)).exit == 0
 
 
 def test_verify_gives_values_and_marks_only_when_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -24,9 +25,11 @@ from orchestrator.cli.print import (
     table,
     window_text,
 )
+from orchestrator.cli.results import show_verify
 from orchestrator.cli.stdout import Stdout
 from orchestrator.cli.values import hint_of, requests_json
 from orchestrator.core.window import Window
+from orchestrator.engine.finding import Finding, VerifyReport
 from orchestrator.errors import CredentialsError, DiskFull, ExitCode, Refused, StorageError
 
 DAY = Window(1_768_348_800, 1_768_435_200)
@@ -276,3 +279,25 @@ def test_exit_codes_are_numbers_in_documents() -> None:
     kept = Kept()
     Document("check", kept).end(ExitCode.COMPLETE)
     assert '"exit":0' in kept.text
+
+
+# --- what verify says
+
+
+@pytest.mark.parametrize(
+    ("problem", "files", "said"),
+    [
+        ("missing", 1, "1 file, 0 B checked: 1 disagreement"),
+        ("cannot be read", 1, "1 file, 0 B checked: 1 disagreement"),
+        ("digest differs", 3, "3 files: 0 read whole (0 B), 3 only looked at (presence and size): 1 dis"),
+        ("missing", 3, "3 files: 0 read whole (0 B), 2 only looked at (presence and size): 1 dis"),
+    ],
+)
+def test_only_what_could_be_read_and_was_not_is_said_to_be_only_looked_at(
+    problem: str, files: int, said: str
+) -> None:
+    """A file that is missing or locked was not left unread by choice."""
+    kept = Kept()
+    finding = Finding("web", DAY, "s-1", "/archive/a", problem)
+    show_verify(cast("Stdout", kept), VerifyReport(4, files, 0, 0, (finding,)))
+    assert said in kept.text
