@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice
+from orchestrator.ports.store import JournalEntry
 
-__all__ = ["Arrival", "Deleted", "PlannedBatch", "Sought", "Stray"]
+__all__ = ["Arrival", "Deleted", "Noted", "PlannedBatch", "Stray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,10 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """The whole list was looked through for remote tasks of the job that nothing is waiting for."""
+class Noted:
+    """Something to be kept in the journal that changes no slice."""
 
-    job: str
+    entry: JournalEntry
 
 
-Arrival = PlannedBatch | Stray | Deleted | Sought
+Arrival = PlannedBatch | Stray | Deleted | Noted

@@ -7,7 +7,7 @@ lines of is only told: nothing better can be had.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -17,10 +17,12 @@ from orchestrator.core.model import Slice, SliceState, slice_id
 from orchestrator.core.reasons import short_by
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window
+from orchestrator.engine.arrivals import Noted
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.counting import Counting
 from orchestrator.engine.recounting import held, recounted
 from orchestrator.engine.redo import divided_anew, next_generation
+from orchestrator.ports.store import JournalEntry
 
 __all__ = ["grown", "in_cells", "is_due"]
 
@@ -43,9 +45,12 @@ async def is_due(context: JobContext, room: Room) -> bool:
     )
 
 
-async def grown(context: JobContext, counting: Counting, room: Room) -> tuple[Slice, ...]:
-    """The next generations of the slices that grew, planned, none of which is under way already. Raises what
-    planning raises."""
+async def grown(
+    context: JobContext, counting: Counting, room: Room, post: Callable[[Noted], None]
+) -> tuple[Slice, ...]:
+    """The next generations of the slices that grew, planned, none of which is under way already. Of one the
+    service has fewer lines of, that is posted for the journal, unless it was the last thing to be told of it.
+    Raises what planning raises."""
     young = _young(context.job, room.clock.now())
     if young is None:
         return ()
@@ -56,9 +61,14 @@ async def grown(context: JobContext, counting: Counting, room: Room) -> tuple[Sl
         stored = held(view, room.manifest, young, without=pending)
         async for recount in recounted(stored, view.identity.logstream, counting):
             slice_, lines = recount.slice, recount.lines
-            if lines is None or lines < recount.rows:
-                word = "uncounted" if lines is None else "fewer"
-                room.observer.noted(f"recheck.{word}", job=slice_.job, slice=slice_.id, lines=lines)
+            if lines is None:
+                room.observer.noted("recheck.uncounted", job=slice_.job, slice=slice_.id)
+            elif lines < recount.rows:
+                room.observer.noted("recheck.fewer", job=slice_.job, slice=slice_.id, lines=lines)
+                entry = JournalEntry(room.clock.now(), slice_.job, slice_.id, "shrunk", {"count": lines})
+                told = [line.entry for line in (await room.manifest.story(slice_.id))[-1:]]
+                if [(last.event, last.detail) for last in told] != [(entry.event, entry.detail)]:
+                    post(Noted(entry))
             else:
                 room.observer.noted("recheck.grown", job=slice_.job, slice=slice_.id, lines=lines)
                 if slice_.state is SliceState.SUPERSEDED:

@@ -14,7 +14,7 @@ from orchestrator.core.report import Gap, JobReport, Redone, Report, exit_of_gap
 from orchestrator.core.streams import views
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.engine import rechecking, redo
-from orchestrator.engine.arrivals import Sought, Stray
+from orchestrator.engine.arrivals import Noted, Stray
 from orchestrator.engine.audit import gaps_of
 from orchestrator.engine.clean import Surplus, delete_surplus
 from orchestrator.engine.context import JobContext, Room
@@ -39,6 +39,7 @@ from orchestrator.engine.takeup import (
 )
 from orchestrator.engine.tally import add_up
 from orchestrator.errors import ExitCode, OrchestratorError, UsageError
+from orchestrator.ports.store import JournalEntry
 
 __all__ = ["exit_of_fault", "run"]
 
@@ -206,7 +207,7 @@ async def _begin(
             await driver.add_planned([slice_ for _, gone in due.values() for slice_ in gone], job=job)
             driver.open(job.name, starts_at)
             counting = Counting(context.counts, job.identity)
-            await driver.add_planned(await rechecking.grown(context, counting, room))
+            await driver.add_planned(await rechecking.grown(context, counting, room, driver.post))
             lanes = driver.lanes_of(job.name)
             for view, (lacking, _) in due.items():
                 async for part in planned_slices(view, lacking, counting, lanes, room):
@@ -233,7 +234,7 @@ async def _seek_strays(job: Job, room: Room, driver: Driver) -> None:
     if strays is not None:
         for task in strays:
             driver.post(Stray(task))
-        driver.post(Sought(job.name))
+        driver.post(Noted(JournalEntry(room.clock.now(), job.name, "", "strays_sought")))
 
 
 async def _report(

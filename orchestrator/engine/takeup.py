@@ -280,7 +280,11 @@ async def cover_again(job: Job, window: Window, room: Room) -> None:
         stream = view.identity.logstream
         for piece in subtract((window,), await covered_of(view, room.manifest)):
             stored = all_slices(room.manifest, job.name, _STORED, piece)
-            found += [slice_ async for slice_ in stored if slice_.logstream == stream and not slice_.whole]
+            found += [
+                slice_
+                async for slice_ in stored
+                if slice_.logstream == stream and not (slice_.whole or slice_.replaces)
+            ]
     if found:
         now = room.clock.now()
         covered = (Covered(job.name, slice_.logstream or ALL_STREAMS, slice_.window) for slice_ in found)

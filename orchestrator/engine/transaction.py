@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.core import events as ev
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
-from orchestrator.engine.arrivals import Arrival, Deleted, PlannedBatch, Sought, Stray
+from orchestrator.engine.arrivals import Arrival, Deleted, Noted, PlannedBatch, Stray
 from orchestrator.ports.store import Changes, Covered, JournalEntry, Outlived
 
 __all__ = ["Transaction"]
@@ -51,8 +51,8 @@ class Transaction:
                 self.orders.append(ev.DeleteRemote(item.task))
             case Deleted():
                 self.note_task(replace(item.task, surplus=True, deleted=True))
-            case Sought():
-                self._journal.append(JournalEntry(self._now, item.job, "", "strays_sought", {}))
+            case Noted():
+                self._journal.append(item.entry)
 
     def plan(self, slices: tuple[Slice, ...], job: Job | None = None) -> None:
         """New slices; one that is born empty is covered at once. ``job`` is remembered with its identity."""
