@@ -142,7 +142,10 @@ def plan(
 
     Planning counts lines at the service, so it needs credentials; the requests it took are shown. Two rows
     draw the lines over time and the cuts between slices. Time and size go by what earlier slices took. Of
-    many slices only the first and the last are listed; --json has all.
+    many slices only the first and the last are listed; --json has all. What lies beyond retention is named.
+
+    A job that cannot be planned, such as one whose logstore is gone, is named with what the service says and
+    makes the exit, 5 where it refuses; the others are planned.
 
     \b
     Examples:

@@ -130,7 +130,9 @@ def verify(
     the others.
 
     What disagrees is marked uncovered, so that the next run mends it; what is stored and was read, but was
-    not covered, is covered again. Exits 4 when anything disagrees, and names the line that mends it.
+    not covered, is covered again. Exits 4 when anything disagrees, and names the line that mends it. A file
+    that cannot be read is named and never marked, and the exit is 6. Nothing is looked at of a job that the
+    manifest holds another one of under its name: exit 2, with what differs and the ways out.
 
     With --recount the service counts the lines of what is stored, seconds that were divided as a whole; what
     it has more lines of now is named with the command that exports it anew, and stays covered. Slices are
@@ -251,8 +253,9 @@ def accept(
 ) -> None:
     """Sign off the gaps of a window: they stay listed, with your reason, but no longer make a run incomplete.
 
-    Only what was tried and failed is a gap; what is stored, not due or never tried is told and left as it
-    is, and when nothing else lies in the window the exit is 2. `run` leaves accepted gaps alone; `redo`
+    Only what was tried and failed is a gap, and what is missing of a logstore that a run found gone; what is
+    stored, not due or never tried is told and left as it is, and when nothing else lies in the window the
+    exit is 2. `run` leaves accepted gaps alone, but for those of a logstore that is there again; `redo`
     tries them again, and what it stores is covered like any other window. Each gap is signed off for its own
     log stream: what another stream comes to miss in the same window later is a new gap.
 
