@@ -59,9 +59,10 @@ async def _note(report: Report, house: House, by_name: dict[str, Job]) -> None:
     unlisted = {name for found in house.resolved.found for name in found.vanished}
     entries: list[JournalEntry] = []
     for entry in report.jobs:
-        if entry.window is None or not (_is_lost(entry) or entry.error is None):
-            continue
         job, lost = by_name[entry.job], _is_lost(entry)
+        is_there = entry.error is None and (entry.complete or entry.remote_tasks_created > 0)
+        if entry.window is None or not (lost or is_there):
+            continue
         if entry.job in unlisted or lost == (await vanished_since(job, manifest) is not None):
             continue
         detail: dict[str, str | int | float | None] = {"logstore": job.identity.logstore}
