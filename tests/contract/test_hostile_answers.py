@@ -665,7 +665,6 @@ def test_no_redirect_leads_a_signature_away() -> None:
 )
 def test_garbage_in_place_of_tls_is_unreachable(greeting: bytes) -> None:
     """A server that speaks no TLS never saw a request: not even a create is in doubt."""
-
     greeted: set[asyncio.Task[None]] = set()
 
     async def greet(writer: asyncio.StreamWriter) -> None:
