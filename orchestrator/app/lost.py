@@ -11,6 +11,7 @@ from orchestrator.core.job import Job
 from orchestrator.core.report import Gap, JobReport, Report, of_lost_logstore
 from orchestrator.core.window import Window
 from orchestrator.engine.audit import gaps_of
+from orchestrator.engine.coverage import covered_of
 from orchestrator.errors import ExitCode, StorageError
 from orchestrator.ports.store import Changes, JournalEntry, ManifestReader
 
@@ -25,7 +26,7 @@ async def gaps_told(job: Job, manifest: ManifestReader, window: Window, jobs_wor
     gaps = await gaps_of(job, manifest, window, jobs_words)
     if not gaps or await vanished_since(job, manifest) is None:
         return gaps
-    return _refused(gaps, job, jobs_words)
+    return await _refused(gaps, job, manifest, jobs_words)
 
 
 async def with_losses(report: Report, house: House, jobs_words: str) -> Report:
@@ -39,11 +40,14 @@ async def with_losses(report: Report, house: House, jobs_words: str) -> Report:
         await _note(report, house, by_name)
     except StorageError:  # the next run meets the same refusal and notes it then; this one's report stands
         return report
+    manifest = house.room.manifest
     jobs = tuple(
-        replace(entry, gaps=_refused(entry.gaps, by_name[entry.job], jobs_words))
-        if _is_lost(entry)
-        else entry
-        for entry in report.jobs
+        [
+            replace(entry, gaps=await _refused(entry.gaps, by_name[entry.job], manifest, jobs_words))
+            if _is_lost(entry)
+            else entry
+            for entry in report.jobs
+        ]
     )
     of_complete = [job.error for job in jobs if job.error is not None and job.complete]
     if report.error in of_complete:
@@ -75,5 +79,10 @@ def _is_lost(entry: JobReport) -> bool:
     return entry.error is not None and entry.error.service_code in _NO_SUCH_LOGSTORE
 
 
-def _refused(gaps: tuple[Gap, ...], job: Job, jobs_words: str) -> tuple[Gap, ...]:
-    return tuple(of_lost_logstore(gap, jobs_words, by_stream=bool(job.stream_patterns)) for gap in gaps)
+async def _refused(
+    gaps: tuple[Gap, ...], job: Job, manifest: ManifestReader, jobs_words: str
+) -> tuple[Gap, ...]:
+    by_stream, once_known = bool(job.stream_patterns), bool(await covered_of(job, manifest))
+    return tuple(
+        of_lost_logstore(gap, jobs_words, by_stream=by_stream, once_known=once_known) for gap in gaps
+    )

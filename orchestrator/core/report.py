@@ -58,10 +58,11 @@ NO_SUCH_LOGSTORE = (
 """What a person does about what a logstore that is gone never gave."""
 
 
-def of_lost_logstore(gap: Gap, jobs: str, *, by_stream: bool) -> Gap:
-    """A gap of a job whose logstore the service no longer knows: what was not exported of it is refused, and
+def of_lost_logstore(gap: Gap, jobs: str, *, by_stream: bool, once_known: bool) -> Gap:
+    """A gap of a job whose logstore the service does not know: what was not exported of it is refused, and
     no run can mend that. ``jobs`` is what a shell is to be told of the job file, ``by_stream`` whether the
-    job's gaps are told by log stream."""
+    job's gaps are told by log stream. One that is not ``once_known``, of which nothing was ever exported, is
+    more likely misspelt than gone, and nothing to be signed off."""
     if gap.reason != Reason.NOT_EXPORTED:
         return gap
     if gap.accepted is not None:
@@ -73,7 +74,7 @@ def of_lost_logstore(gap: Gap, jobs: str, *, by_stream: bool) -> Gap:
         window=gap.window,
         logstream=gap.logstream if by_stream else "",
         accepted=False,
-        gone=True,
+        gone=once_known,
     )
     return replace(gap, reason=Reason.REFUSED, mendable=False, mend=mend, advice=NO_SUCH_LOGSTORE)
 
