@@ -3,16 +3,13 @@ C.
 
 Python work per row is left for rows the quick ways do not read. The quick ways are exact: where they and a
 full parse could differ (a nested field of the same name, a field missing in a row), they notice, and the next
-slower one is taken for that region. (Only how many digits a time has is looked at in the first and the last
-row alone by the first way.)
+slower one is taken for that region.
 
-1. When the block's first and last row lie well inside the window, a few leading digits that no time outside
-   of it has are counted: as many as there are rows, and all of them lie inside, whatever their order.
-2. When the time is what each row begins with, the least and the greatest row of a block, compared as bytes,
+1. When the time is what each row begins with, the least and the greatest row of a block, compared as bytes,
    hold the earliest and the latest time in it: all others share what the two have in common. One split, one
-   min and one max tell that a whole block lies inside the window.
-3. A pattern finds the time in every row.
-4. Rows are parsed one by one.
+   min and one max tell that a whole block lies inside the window, whatever its order.
+2. A pattern finds the time in every row.
+3. Rows are parsed one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +27,6 @@ from orchestrator.core.window import Window
 from orchestrator.dataplane.csvform import Columns, cells_of, column_pattern, unquoted
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.stretches import leading_digits
 from orchestrator.dataplane.times import AUTO_FIELDS, finer_than_seconds, millisecond_of, second_of
 
 __all__ = ["Dater", "FineDater", "JsonDater", "dater_for", "fine_dater_for", "json_dater"]
@@ -52,7 +48,7 @@ class Dater(ABC):
 
 
 def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> int | None:
-    """Way 2. ``leading`` matches from the row's first byte through its time; group 1 is what comes before the
+    """Way 1. ``leading`` matches from the row's first byte through its time; group 1 is what comes before the
     time, group 2 its first ten digits, the seconds.
 
     What the least and the greatest row begin with, all rows between them begin with. That each goes on with
@@ -74,22 +70,6 @@ def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> 
         return None
     inside = window.start_s <= int(least.group(2)) and int(greatest.group(2)) < window.end_s
     return len(lines) if inside else None
-
-
-def _count_beginnings(region: bytes, head: bytes, seconds: tuple[int, int], window: Window) -> int | None:
-    """Way 1, for rows that all begin with ``head`` and go on with their time; ``seconds`` are those of the
-    first and the last row."""
-    lines = region.count(b"\n")
-    found = 0
-    for digits in leading_digits(min(seconds), max(seconds), window):
-        beginning = head + digits
-        found += region.count(b"\n" + beginning) + region.startswith(beginning)
-    return lines if found == lines > 0 else None
-
-
-def _outer_lines(region: bytes) -> tuple[bytes, bytes]:
-    """The first and the last line of a region that ends with one."""
-    return region[: region.find(b"\n") + 1], region[region.rfind(b"\n", 0, len(region) - 1) + 1 :]
 
 
 def _alike(ends: bytes) -> bytes:
@@ -146,43 +126,12 @@ class JsonDater(Dater):
         self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
         self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
-        self._time = re.compile(flat + rb'("?+)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._leading = re.compile(rb"(\{\s*+" + before + rb'"?+)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
-        count = self._begins_inside(region, window)
-        if count is None:
-            count = _count_inside(region, self._leading, window)
+        count = _count_inside(region, self._leading, window)
         return count if count is not None and region.count(self.key) == count else None
-
-    def _begins_inside(self, region: bytes, window: Window) -> int | None:
-        lines = _outer_lines(region)
-        first, last = (self._time.search(line) for line in lines)
-        if first is None or last is None:
-            return None
-        seconds = int(first.group(2)), int(last.group(2))
-        head = lines[0][: first.start(2)]
-        if (
-            head == lines[1][: last.start(2)]
-            and head.count(b"{") == head.startswith(b"{") == 1
-            and b"\\" not in head
-        ):
-            return _count_beginnings(region, head, seconds, window)
-        name = lines[0][first.start() : first.start(2)]
-        if name != lines[1][last.start() : last.start(2)] or b"\\" + self.key in region:
-            return None
-        rows = region.split(b"\n")
-        rows.pop()
-        count = len(rows)
-        if not region.count(b"{") == count == region.count(b"\n{") + region.startswith(b"{"):
-            return None
-        for digits in leading_digits(min(seconds), max(seconds), window):
-            beginning = name + digits
-            rows = [row for row in rows if beginning not in row]
-            if not rows:
-                return count
-        return None
 
     def seconds(self, region: bytes) -> list[int | None]:
         texts = self.texts(region)
@@ -229,7 +178,6 @@ def _whole(digits: str) -> int | float:
 
 
 _LEADING_CELL: Final = re.compile(rb"()([1-9]\d{9})(?:\d{3}){0,3}+(?=[,\r]|\Z)")
-_FIRST_CELL: Final = re.compile(rb"([1-9]\d{9})(?:\d{3}){0,3}+(?=[,\r\n])")
 
 
 class CsvDater(Dater):
@@ -243,12 +191,6 @@ class CsvDater(Dater):
     def all_inside(self, region: bytes, window: Window) -> int | None:
         if self._index or b'"' in region:
             return None
-        first, last = (_FIRST_CELL.match(line) for line in _outer_lines(region))
-        if first is not None and last is not None:
-            seconds = int(first.group(1)), int(last.group(1))
-            count = _count_beginnings(region, b"", seconds, window)
-            if count is not None:
-                return count
         return _count_inside(region, _LEADING_CELL, window)
 
     def seconds(self, region: bytes) -> list[int | None]:

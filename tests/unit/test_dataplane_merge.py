@@ -277,8 +277,8 @@ def test_a_file_replaced_while_it_is_looked_at_is_noticed(
 
     def slow(name: str, stop: object) -> str:
         found = digest(name, stop)
-        path.rename(tmp_path / "b")
-        path.write_bytes((tmp_path / "b").read_bytes())
+        (tmp_path / "b").write_bytes(path.read_bytes())
+        (tmp_path / "b").replace(path)  # in one step: whoever looks meanwhile finds one of the two
         return found
 
     monkeypatch.setattr(stored_files, "_sha256", slow)

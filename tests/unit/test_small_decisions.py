@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
 from orchestrator.core.reasons import Reason, describe_reason, short_by
+from orchestrator.core.report import Gap, exit_of_gaps, is_of_lost_logstore, of_lost_logstore
 from orchestrator.core.retry import backoff_s
+from orchestrator.core.window import Window
 from orchestrator.errors import ExitCode
 
 
@@ -83,3 +87,23 @@ def test_every_reason_has_a_meaning_and_a_mend() -> None:
 def test_one_exit_code_speaks_for_several_jobs_by_a_fixed_order(codes: list[int], worst: int) -> None:
     """The first of 2 1 6 8 130 4 5 3 7 0 that occurs wins."""
     assert ExitCode.worst(codes) == worst
+
+
+LOST = Gap("web", Window(0, 60), "a", Reason.NOT_EXPORTED, True, "orchestrator run jobs.toml --job web")
+
+
+def test_what_a_lost_logstore_never_gave_is_refused() -> None:
+    """No run mends it: what was known once can be signed off, what never was is more likely misspelt. What
+    failed for another reason keeps it."""
+    gone = of_lost_logstore(LOST, "jobs.toml", by_stream=True, once_known=True)
+    assert (gone.reason, gone.mendable, is_of_lost_logstore(gone)) == (Reason.REFUSED, False, True)
+    assert gone.mend.startswith("orchestrator accept jobs.toml --job web --logstream a ")
+    misspelt = of_lost_logstore(LOST, "jobs.toml", by_stream=False, once_known=False)
+    assert (misspelt.mend, misspelt.advice) == ("orchestrator run jobs.toml --job web", gone.advice)
+    signed = of_lost_logstore(replace(LOST, accepted="gone"), "jobs.toml", by_stream=False, once_known=True)
+    assert (signed.reason, signed.mend) == (Reason.REFUSED, LOST.mend)
+    throttled = replace(LOST, reason=Reason.THROTTLED)
+    assert of_lost_logstore(throttled, "jobs.toml", by_stream=False, once_known=True) == throttled
+    assert exit_of_gaps([gone, throttled]) == ExitCode.REFUSED
+    assert exit_of_gaps([signed]) == ExitCode.COMPLETE
+    assert exit_of_gaps([throttled]) == ExitCode.INCOMPLETE
