@@ -96,10 +96,14 @@ def _truncated(slice_: Slice, task: RemoteTask, receipt: Receipt) -> Verdict:
     if receipt.kept is not None and slice_.window.holds(receipt.kept):
         return Verdict(Ruling.CUT)
     if receipt.inside_rows is not None and 2 * receipt.inside_rows < receipt.served_rows:
-        if task.order is Order.DESC and task.window.end_s == slice_.window.end_s:
+        margin = task.window != slice_.window
+        if task.order is Order.ASC or task.window.end_s > slice_.window.end_s:
+            if margin:
+                return Verdict(Ruling.CROWDED)
+        elif not margin or slice_.window.length_s == 1:
             return Verdict(Ruling.CROWDED_LATE)
-        if task.window != slice_.window:
-            return Verdict(Ruling.CROWDED)
+        # Asked so that the margin came last, and still full of others: the window is nearly empty, and only
+        # a single second has room for its neighbours.
     if slice_.window.length_s > 1:
         return Verdict(Ruling.SPLIT)
     if slice_.recounted_at is None:

@@ -169,7 +169,7 @@ EARLY = replace(TASK, window=Window(WINDOW.start_s - 1, WINDOW.end_s))
         (EARLY, CROWDED, Ruling.CROWDED),
         (PADDED, CROWDED, Ruling.CROWDED),
         (replace(PADDED, order=Order.DESC), CROWDED, Ruling.CROWDED),
-        (replace(EARLY, order=Order.DESC), CROWDED, Ruling.CROWDED_LATE),
+        (replace(EARLY, order=Order.DESC), CROWDED, Ruling.SPLIT),
         (replace(TASK, order=Order.DESC), CROWDED, Ruling.CROWDED_LATE),
         (TASK, CROWDED, Ruling.SPLIT),
         (EARLY, replace(CROWDED, inside_rows=50), Ruling.SPLIT),

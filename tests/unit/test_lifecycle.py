@@ -80,9 +80,8 @@ def test_what_its_margin_crowded_out_is_asked_for_from_the_other_end() -> None:
     intent = admitted(crowded.slice, 2).task
     assert intent is not None
     assert (intent.window, intent.order) == (Window(999, 1600), Order.DESC)
-    late = staged(
-        replace(before, task=replace(intent, number=1, uuid="u1")), truncated=True, kept=None, inside_rows=1
-    )
+    exact = replace(intent, number=1, uuid="u1", window=WINDOW)
+    late = staged(replace(before, task=exact), truncated=True, kept=None, inside_rows=1)
     assert (late.slice.state, late.slice.reason) == (S.PLANNED, Reason.CROWDED_LATE)
     intent = admitted(late.slice, 3).task
     assert intent is not None
@@ -426,6 +425,17 @@ def test_a_missing_file_of_a_silent_window_is_settled_by_a_count(code: str) -> N
     assert go(mute, ev.Recounted(ID, 1, None, NOW)).slice.state is S.PLANNED
     gone = go(slice_(S.TRANSFERRING, task=task(written_rows=5)), ev.TransferFailed(ID, 1, fault(code=code)))
     assert (gone.slice.state, gone.slice.expiries) == (S.PLANNED, 1)
+
+
+def test_what_is_not_short_of_any_count_and_still_unsure_is_not_called_short() -> None:
+    """Attempts used up, as many rows as anybody counted: what is open is whether the first ones are there."""
+    best = replace(receipt(50), staged_path="/archive/.s/best")
+    spent = slice_(S.WAITING, attempt=3, best=best)
+    step = go(spent, ev.Vanished(ID, 1))
+    assert (step.slice.state, step.slice.reason, step.slice.best) == (S.FAILED, Reason.EDGES_UNPROVEN, None)
+    assert "DiscardStaged" in kinds(step)
+    short = go(replace(spent, expected_lines=60), ev.Vanished(ID, 1))
+    assert (short.slice.state, short.slice.reason) == (S.SETTLING, "short by 10")
 
 
 def test_a_second_look_at_a_file_keeps_the_fullest_one_so_far() -> None:
