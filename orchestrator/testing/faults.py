@@ -183,7 +183,7 @@ _FORMS_OF_THE_JOB: Mapping[str, Fault] = {
     "silent hours": _form(
         "empty file", "became empty", shape="silent hours", window_s=6 * 3600, align=Align.HOUR
     ),
-    "not indexed": _form("count refused", indexed=False, window_s=30 * 3600, tags="counts"),
+    "not indexed": _form("count refused", indexed=False, shape="even", window_s=30 * 3600, tags="counts"),
     "one log stream": _form("file with rows", logstream="app/pod-0"),
     "a search": _form("file with rows", query="match GET"),
     "many log streams": _form("file with rows", streams=40),
