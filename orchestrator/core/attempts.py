@@ -32,6 +32,10 @@ def again(
     best = slice_.best.staged_path if slice_.best is not None else ""
     orders = (*orders, *gone, *(() if keep_staged else discard(slice_, keep=best)))
     if slice_.attempt >= rules.job.attempts:
+        counted = slice_.recount if slice_.recount is not None else slice_.expected_lines
+        if slice_.best is not None and slice_.best.stored_rows >= (counted or 0):
+            # As many rows as anybody counted, and still it is unsure whether the first ones are there.
+            return fail(replace(slice_, best=None), Reason.EDGES_UNPROVEN, (*orders, *discard(slice_)))
         if slice_.best is not None:
             step = settle_short(replace(slice_, receipt=None), slice_.best)
             return replace(step, instructions=(*orders, *step.instructions))

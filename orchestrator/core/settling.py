@@ -66,8 +66,6 @@ def settle_short(slice_: Slice, receipt: Receipt) -> ev.Step:
     best = fuller(slice_.best, receipt)
     counted = slice_.recount if slice_.recount is not None else slice_.expected_lines
     missing = (counted or 0) - best.stored_rows
-    if missing <= 0:  # as many as anybody counted, and still the first rows are unsure
-        return fail(replace(slice_, best=None), Reason.EDGES_UNPROVEN, discard(slice_))
     if not best.staged_path or slice_.replaces:
         return fail(replace(slice_, receipt=best), short_by(missing), discard(slice_))
     return settle(replace(slice_, reason=short_by(missing), evidence=Evidence.NONE), best)
