@@ -1,4 +1,5 @@
-"""How long the installed command takes to say something, beside Python alone, taken in turns."""
+"""How long the installed command takes to say something, beside Python alone, taken in turns; and beside what
+is promised."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,31 +15,47 @@ from pathlib import Path
 from benchmarks.report import Row, print_table
 
 ROUNDS = 15
-LIMIT_S = 0.25
+PROGRAM = str(Path(sys.executable).with_name("orchestrator"))
 PYTHON_ALONE = (sys.executable, "-c", "pass")
-OURS = {
-    "orchestrator --version": (str(Path(sys.executable).with_name("orchestrator")), "--version"),
-    "orchestrator --help": (str(Path(sys.executable).with_name("orchestrator")), "--help"),
-    "import orchestrator": (sys.executable, "-c", "import orchestrator"),
-}
+JOB_FILE = """\
+[service]
+region = "bj"
+[[jobs]]
+name = "web"
+logstore = "web-access"
+from = 2026-01-14T00:00:00Z
+to = 2026-01-15T00:00:00Z
+destination = "archive"
+"""
+LIMITS_S = {"orchestrator --version": 0.25, "orchestrator check": 0.5}
 
 
 def main() -> None:
-    """Print the median wall and CPU time of each command beside Python's own, and one beside its limit."""
-    commands = {"python -c pass": PYTHON_ALONE, **OURS}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for command in commands.values():
-        elapsed(command)  # once unmeasured: byte code is written, files are read into memory
-    for _ in range(ROUNDS):
-        for name, command in commands.items():
-            taken[name].append(elapsed(command))
+    """Print the median wall and CPU time of each command beside Python's own, and the promised ones beside
+    their limits."""
+    with tempfile.TemporaryDirectory() as folder:
+        job_file = Path(folder) / "jobs.toml"
+        job_file.write_text(JOB_FILE, encoding="utf-8")
+        ours = {
+            "orchestrator --version": (PROGRAM, "--version"),
+            "orchestrator --help": (PROGRAM, "--help"),
+            "orchestrator check": (PROGRAM, "check", str(job_file)),
+            "import orchestrator": (sys.executable, "-c", "import orchestrator"),
+        }
+        commands = {"python -c pass": PYTHON_ALONE, **ours}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for command in commands.values():
+            elapsed(command)  # once unmeasured: byte code is written, files are read into memory
+        for _ in range(ROUNDS):
+            for name, command in commands.items():
+                taken[name].append(elapsed(command))
     wall = {name: statistics.median(t[0] for t in times) for name, times in taken.items()}
     cpu = {name: statistics.median(t[1] for t in times) for name, times in taken.items()}
-    rows = [Row(f"{name}, wall", wall[name], wall["python -c pass"]) for name in OURS]
-    rows += [Row(f"{name}, CPU", cpu[name], cpu["python -c pass"]) for name in OURS]
-    promised = "orchestrator --version"
-    rows.append(Row(f"{promised}, wall, beside its limit", wall[promised], LIMIT_S, target=1.0))
+    rows = [Row(f"{name}, wall", wall[name], wall["python -c pass"]) for name in ours]
+    rows += [Row(f"{name}, CPU", cpu[name], cpu["python -c pass"]) for name in ours]
     print_table(f"Start-up, median of {ROUNDS}", "s", "python alone", rows)
+    limits = [Row(name, wall[name], limit_s, target=1.0) for name, limit_s in LIMITS_S.items()]
+    print_table(f"Start-up beside what is promised, median of {ROUNDS}", "s", "promised", limits)
 
 
 def elapsed(command: Sequence[str]) -> tuple[float, float]:
