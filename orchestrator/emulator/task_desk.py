@@ -155,7 +155,7 @@ class TaskDesk:
         if how == "same-task":
             return earlier[0].uuid
         for task in earlier:
-            self._executors.withdraw(task.uuid, now_s, started=task.started_at_s is not None)
+            self._stop(task, now_s)
             self._drop(task.uuid)
         return None
 
@@ -210,6 +210,8 @@ class TaskDesk:
             heapq.heappush(self._due, (now_s, uuid))
             self.advance(now_s)
             self._find(uuid)
+        if state == "SUCCESS":
+            self._witness.link_asked(uuid, now_s - task.ends_at_s)
         issued_at_s = int(now_s)
         if behaviour.link_again == "same":
             if task.first_link_at_s is None:
@@ -232,7 +234,7 @@ class TaskDesk:
             if behaviour.delete_running == "refused":
                 raise Refusal(403, "AccessDenied", "Download task is running")
             if behaviour.delete_running == "cancels":
-                self._executors.withdraw(uuid, now_s, started=state == "RUNNING")
+                self._stop(task, now_s)
                 self._unfinished.discard(uuid)
         if not behaviour.delete_removes_file:
             self._kept_files[uuid] = task
@@ -266,6 +268,12 @@ class TaskDesk:
             raise _not_found()
         return task
 
+    def _stop(self, task: Task, now_s: float) -> None:
+        """Takes a task off the queue or off its executor; does nothing to one that has ended."""
+        self._executors.withdraw(task.uuid, now_s, started=task.started_at_s is not None)
+        if task.started_at_s is not None and task.ends_at_s > now_s:
+            self._witness.task_stopped(task.ends_at_s - now_s)
+
     def _drop(self, uuid: str) -> None:
         task = self._tasks.pop(uuid)
         self._deleted.add(uuid)
@@ -293,6 +301,7 @@ class TaskDesk:
         ends_at_s = start_s + (behaviour.run_base_s + behaviour.run_per_line_s * lines) * jitter
         if fraction(self._seed, "stuck", task.number) < behaviour.stuck_probability:
             ends_at_s = float("inf")
+        self._witness.task_runs(start_s, ends_at_s)
         heapq.heappush(self._due, (ends_at_s, uuid))
         self._tasks[uuid] = replace(
             task, ends_at_s=ends_at_s, expires_at_s=ends_at_s + behaviour.file_lifetime_s

@@ -24,6 +24,10 @@ class Witness:
         self.file_requests: Counter[str] = Counter()
         self.deletes_asked: Counter[str] = Counter()
         self.replies_lost: Counter[str] = Counter()
+        self.busy_s = 0.0
+        self.first_start_s = float("inf")
+        self.last_end_s = float("-inf")
+        self.link_delays_s: dict[str, float] = {}
         self._names: Counter[str] = Counter()
         self._recent: deque[float] = deque()
         self._recent_by_endpoint: dict[str, deque[float]] = {}
@@ -63,6 +67,22 @@ class Witness:
         """A task was deleted, or vanished."""
         self._names[name] -= 1
 
+    def task_runs(self, start_s: float, end_s: float) -> None:
+        """An executor is busy with a task from then to then; one that is stuck counts for nothing."""
+        self.first_start_s = min(self.first_start_s, start_s)
+        if end_s < float("inf"):
+            self.busy_s += end_s - start_s
+            self.last_end_s = max(self.last_end_s, end_s)
+
+    def task_stopped(self, left_s: float) -> None:
+        """A running task was stopped so much before its end."""
+        if left_s < float("inf"):
+            self.busy_s -= left_s
+
+    def link_asked(self, uuid: str, delay_s: float) -> None:
+        """The link of a finished task was asked for, so long after its end; only the first time counts."""
+        self.link_delays_s.setdefault(uuid, delay_s)
+
     def served(self, file_name: str, size: int) -> None:
         """Bytes of a file went out."""
         self.bytes_served[file_name] += size
@@ -73,7 +93,9 @@ class Witness:
 
     def stats(self) -> dict[str, object]:
         """Everything, ready for JSON. ``duplicate_names_ever`` maps a name to the most tasks that bore it at
-        once."""
+        once; ``executors`` says how long they were busy, all together, between the first start and the last
+        end; ``links`` how long after its end a finished task's link was first asked for."""
+        delays_s = self.link_delays_s.values()
         return {
             "requests": dict(self.requests),
             "statuses": dict(self.statuses),
@@ -89,6 +111,15 @@ class Witness:
             "file_requests": dict(self.file_requests),
             "deletes_asked": dict(self.deletes_asked),
             "replies_lost": dict(self.replies_lost),
+            "executors": {
+                "busy_s": self.busy_s,
+                "span_s": max(0.0, self.last_end_s - self.first_start_s),
+            },
+            "links": {
+                "tasks": len(delays_s),
+                "mean_delay_s": sum(delays_s) / max(1, len(delays_s)),
+                "max_delay_s": max(delays_s, default=0.0),
+            },
         }
 
 

@@ -507,3 +507,30 @@ def test_other_switches_take_effect_at_once_but_keep_files_as_they_are() -> None
     assert state(world, second, NOW_S + 6) == "RUNNING"
     assert file_of(world, first).startswith(b"{")
     assert file_of(world, second).startswith(b"[")
+
+
+def test_the_witness_tells_how_busy_the_executors_were() -> None:
+    """Busy is what tasks took of the executors, all together; what is cut short counts up to its end, and
+    what runs for ever not at all."""
+    world = world_of(executors=2)
+    uuids = [create(world) for _ in range(3)]
+    world.tasks.delete(uuids[0], NOW_S + 4)
+    world.tasks.advance(NOW_S + 30)
+    assert world.witness.stats()["executors"] == {"busy_s": 4.0 + 10.0 + 10.0, "span_s": 14.0}
+    stuck = world_of(stuck_probability=1.0)
+    create(stuck)
+    assert stuck.witness.stats()["executors"] == {"busy_s": 0.0, "span_s": 0.0}
+    replaced = world_of(create_repeated="replaced")
+    create(replaced, name="a")
+    create(replaced, NOW_S + 3, name="a")
+    assert replaced.witness.stats()["executors"] == {"busy_s": 13.0, "span_s": 13.0}
+
+
+def test_the_witness_tells_how_late_links_were_asked_for() -> None:
+    """The delay of a link counts from the end of its task, once for each task, and not before the end."""
+    world = world_of()
+    uuids = [create(world) for _ in range(2)]
+    for at_s in (5, 11, 60):
+        world.tasks.link(uuids[0], NOW_S + at_s)
+    world.tasks.link(uuids[1], NOW_S + 13)
+    assert world.witness.stats()["links"] == {"tasks": 2, "mean_delay_s": 2.0, "max_delay_s": 3.0}
