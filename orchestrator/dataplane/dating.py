@@ -5,9 +5,8 @@ Python work per row is left for rows the quick ways do not read. The quick ways 
 full parse could differ (a nested field of the same name, a field missing in a row), they notice, and the next
 slower one is taken for that region.
 
-1. When the time is what each row begins with, the least and the greatest row of a block, compared as bytes,
-   hold the earliest and the latest time in it: all others share what the two have in common. One split, one
-   min and one max tell that a whole block lies inside the window, whatever its order.
+1. A pattern looks for a row that is not like the first, or not inside the window (``within``). Where it finds
+   none, the whole block lies inside, whatever its order.
 2. A pattern finds the time in every row.
 3. Rows are parsed one by one.
 """
@@ -18,7 +17,6 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -28,6 +26,7 @@ from orchestrator.dataplane.csvform import Columns, cells_of, column_pattern, un
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.times import AUTO_FIELDS, finer_than_seconds, millisecond_of, second_of
+from orchestrator.dataplane.within import cells_inside, objects_inside
 
 __all__ = ["Dater", "FineDater", "JsonDater", "dater_for", "fine_dater_for", "json_dater"]
 
@@ -45,43 +44,6 @@ class Dater(ABC):
     @abstractmethod
     def all_inside(self, region: bytes, window: Window) -> int | None:
         """The number of rows, when it is quickly seen that all of them lie in ``window``; else None."""
-
-
-def _count_inside(region: bytes, leading: re.Pattern[bytes], window: Window) -> int | None:
-    """Way 1. ``leading`` matches from the row's first byte through its time; group 1 is what comes before the
-    time, group 2 its first ten digits, the seconds.
-
-    What the least and the greatest row begin with, all rows between them begin with. That each goes on with
-    as many digits and an end, a few bytes of every row are looked at for, all of them in one comparison."""
-    lines = region.split(b"\n")
-    lines.pop()
-    if not lines:
-        return None
-    least, greatest = leading.match(min(lines)), leading.match(max(lines))
-    if least is None or greatest is None or least.group(1) != greatest.group(1):
-        return None
-    start, end = least.start(2), least.end()
-    if end != greatest.end():
-        return None
-    ends = _QUOTED_END if least.group(1).endswith(b'"') else _BARE_END
-    times = b"\n".join(map(itemgetter(slice(start, end + 1)), lines)).translate(ends) + b"\n"
-    digits = b"0" * (end - start)
-    if times not in ((digits + b",\n") * len(lines), (digits + b"\n") * len(lines)):
-        return None
-    inside = window.start_s <= int(least.group(2)) and int(greatest.group(2)) < window.end_s
-    return len(lines) if inside else None
-
-
-def _alike(ends: bytes) -> bytes:
-    """A table for ``translate``: digits become 0, ``ends`` commas, a newline stays, all else is neither."""
-    return bytes(
-        48 if chr(byte) in "0123456789" else 44 if byte in ends else 10 if byte == 10 else 120
-        for byte in range(256)
-    )
-
-
-_QUOTED_END: Final = _alike(b'"')
-_BARE_END: Final = _alike(b" \t\r,}")
 
 
 class _Seconds(dict[bytes, int | None]):
@@ -126,12 +88,10 @@ class JsonDater(Dater):
         self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
         self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
         self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
-        self._leading = re.compile(rb"(\{\s*+" + before + rb'"?+)([1-9]\d{9})(?:\d{3}){0,3}+(?=["\s,}])')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
-        count = _count_inside(region, self._leading, window)
-        return count if count is not None and region.count(self.key) == count else None
+        return objects_inside(region, self.key, window)
 
     def seconds(self, region: bytes) -> list[int | None]:
         texts = self.texts(region)
@@ -167,17 +127,14 @@ class JsonDater(Dater):
             try:
                 parsed = json.loads(row.decode("utf-8", "replace"), strict=False, parse_int=_whole)
             except (ValueError, RecursionError):
-                match = self._anything.search(row)
-                return (match.group(1) or match.group(2)).decode("utf-8", "replace") if match else None
+                found = self._anything.findall(row)
+                return b"".join(found[-1]).decode("utf-8", "replace") if found else None
         return parsed.get(self.field) if isinstance(parsed, dict) else None
 
 
 def _whole(digits: str) -> int | float:
     """A number of JSON; ``int`` refuses some thousand digits, which are no time but may stand beside one."""
     return int(digits) if len(digits) <= 40 else float(digits)
-
-
-_LEADING_CELL: Final = re.compile(rb"()([1-9]\d{9})(?:\d{3}){0,3}+(?=[,\r]|\Z)")
 
 
 class CsvDater(Dater):
@@ -189,9 +146,7 @@ class CsvDater(Dater):
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
-        if self._index or b'"' in region:
-            return None
-        return _count_inside(region, _LEADING_CELL, window)
+        return cells_inside(region, self._index, window)
 
     def seconds(self, region: bytes) -> list[int | None]:
         if b'"' in region or b"\n\n" in region or b"\n\r\n" in region or region[:1] in (b"\r", b"\n"):

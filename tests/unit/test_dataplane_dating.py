@@ -122,17 +122,18 @@ def test_json_rows_are_dated_alike_quickly_and_slowly(region: bytes) -> None:
         assert all(second is not None and WINDOW.start_s <= second < WINDOW.end_s for second in expected)
 
 
-def test_blocks_that_begin_with_the_time_are_judged_by_two_rows() -> None:
-    """The least and the greatest row of a block settle it, in any order, but not when the time comes later in
-    the row."""
+def test_blocks_are_judged_whole_wherever_the_time_stands() -> None:
+    """A block of rows written alike is known to lie inside without any of them being dated, in any order,
+    with the time first, last or in any column."""
     first = b"".join(b'{"@timestamp":%d123,"a":"x"}\n' % (S + n) for n in (5, 2, 3, 2))
     later = b"".join(b'{"a":"x","@timestamp":%d123}\n' % (S + n) for n in (5, 2, 3, 2))
-    dater = JsonDater("@timestamp")
-    assert dater.all_inside(first, WINDOW) == 4
-    assert dater.all_inside(first, Window(S + 3, S + 6)) is None
-    assert dater.all_inside(first + b"\n", WINDOW) is None
-    assert dater.all_inside(later, WINDOW) is None
+    for block in (first, later):
+        dater = JsonDater("@timestamp")
+        assert dater.all_inside(block, WINDOW) == 4
+        assert dater.all_inside(block, Window(S + 3, S + 6)) is None
+        assert dater.all_inside(block + b"\n", WINDOW) is None
     assert CsvDater(0).all_inside(b"%d123,x\r\n%d123,y\n" % (S + 5, S + 2), WINDOW) == 2
+    assert CsvDater(1).all_inside(b"x,%d123\r\ny,%d123\n" % (S + 5, S + 2), WINDOW) == 2
     assert CsvDater(0).all_inside(b"%d123\n%d1\n" % (S + 5, S + 2), WINDOW) is None
 
 
