@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from hashlib import sha256
 
 from orchestrator.core.complaint import Objection, Wrong, nearest
@@ -155,6 +156,7 @@ def _digest(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
+@lru_cache(maxsize=64)  # a run has a few layouts, and asks for a path per slice
 def _parse(layout: str) -> _Pieces:
     pieces: list[_Piece] = []
     position = 0

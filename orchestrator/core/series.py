@@ -66,6 +66,10 @@ class Series:
         """
         start_s, end_s = window.start_s, window.end_s
         exact = width_s == int(width_s)
+        buckets = tuple(buckets)
+        whole = _gapless(window, width_s, buckets) if exact else None
+        if whole is not None:
+            return whole
         found: dict[int, int] = {}
         for at, lines in buckets:
             exact = exact and at == int(at) and start_s - width_s < at < end_s and lines >= 0
@@ -98,6 +102,24 @@ class Series:
     def part(self, first: int, last: int) -> Series:
         """Buckets ``first`` to ``last``, the latter not included; at least one."""
         return Series(self.edges[first : last + 1], self.lines[first:last], self.exact)
+
+
+def _gapless(window: Window, width_s: float, buckets: tuple[tuple[float, int], ...]) -> Series | None:
+    """The series of buckets that come in order and leave no stretch out, as a busy logstore's do: there is
+    nothing to put right in them. None for all others."""
+    if not buckets:
+        return None
+    starts = tuple([at for at, _ in buckets])
+    lines = tuple([count for _, count in buckets])
+    first_s, width = int(starts[0]), int(width_s)
+    begins = window.start_s - width < first_s <= window.start_s
+    expected = range(first_s, first_s + width * len(starts), width)
+    if not begins or starts != tuple(expected) or min(lines) < 0:
+        return None
+    if starts[-1] >= window.end_s or starts[-1] + width < window.end_s:
+        return None
+    edges = (window.start_s, *expected[1:], window.end_s)
+    return Series(edges, lines)
 
 
 def width_s_for(wanted_s: float) -> int:

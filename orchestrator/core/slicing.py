@@ -142,6 +142,8 @@ class Book:
     opened: int = 0
     """How many windows of ``missing`` have entered the line."""
     line: tuple[Piece, ...] = ()
+    front: int = 0
+    """Behind so many pieces of the line none has been asked about: a step looks no further."""
     asked: int = 0
     sight: Sight = field(default_factory=Sight)
     counted: bool = False
@@ -175,13 +177,16 @@ def step(book: Book, answers: Sequence[Answer] = ()) -> Step:
     Promises: all windows ever handed out are together exactly ``missing`` and do not overlap; a counted slice
     holds at most ``capacity`` lines or lasts one second; the same book and answers give the same step.
     """
-    rules = book.rules
-    book = _taken_in(book, {answer.question_id: answer for answer in answers})
-    line = pack(list(book.line), rules, book.sight)
+    later = book.line[book.front + 1 :]  # with one piece of these at hand it shows whether a slice is closed
+    book, line = _taken_in(book, {answer.question_id: answer for answer in answers})
+    line = pack(line, book.rules, book.sight)
     done = 0
     while done < len(line) and line[done].state in DONE:
         done += 1
-    asked_book, questions = _ask(replace(book, line=tuple(line[done:])))
+    front = len(line)
+    while front > done and line[front - 1].state is Is.TO_ASK:
+        front -= 1
+    asked_book, questions = _ask(replace(book, line=(*line[done:], *later), front=front - done))
     ended = line[:done]
     return Step(
         book=asked_book,
@@ -201,9 +206,10 @@ def _planned(piece: Piece) -> PlannedWindow:
 # --- answers ---
 
 
-def _taken_in(book: Book, answers: dict[int, Answer]) -> Book:
+def _taken_in(book: Book, answers: dict[int, Answer]) -> tuple[Book, list[Piece]]:
+    """The front of the line, and what comes next, with these answers."""
     line: list[Piece] = []
-    for piece in book.line:
+    for piece in book.line[: book.front + 1]:
         answer = answers.get(piece.question_id) if piece.state in OUT else None
         if answer is None:
             line.append(piece)
@@ -212,7 +218,7 @@ def _taken_in(book: Book, answers: dict[int, Answer]) -> Book:
         else:
             known, book = _answered(piece, answer, book)
             line += known
-    return replace(book, line=tuple(line))
+    return book, line
 
 
 def _answered(piece: Piece, answer: Answer, book: Book) -> tuple[list[Piece], Book]:
@@ -276,12 +282,14 @@ def _witnessed(piece: Piece, answer: Answer, rules: Rules) -> Iterator[Piece]:
 def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:
     """Ask about the oldest pieces first, so that the line stays short; open further windows while there
     is room."""
-    line = list(book.line)
+    most = _AHEAD + book.rules.at_once
+    line, later = list(book.line[: max(most, book.front)]), book.line[max(most, book.front) :]
     free = (book.rules.at_once if book.counted else 1) - sum(piece.state in OUT for piece in line)
     questions: list[Question] = []
     opened = book.opened
+    front = book.front
     number = 0
-    while free > 0 and number < _AHEAD + book.rules.at_once:
+    while free > 0 and number < most:
         if number == len(line):
             if opened == len(book.missing):
                 break
@@ -295,5 +303,7 @@ def _ask(book: Book) -> tuple[Book, tuple[Question, ...]]:
             kind = (Kind.BUCKETS if piece.width_s else Kind.COUNT) if to_ask else Kind.WITNESS
             questions.append(Question(question_id, kind, piece.window, piece.width_s if to_ask else 0))
             free -= 1
+            front = max(front, number + 1)
         number += 1
-    return replace(book, line=tuple(line), opened=opened, asked=book.asked + len(questions)), tuple(questions)
+    asked = book.asked + len(questions)
+    return replace(book, line=(*line, *later), front=front, opened=opened, asked=asked), tuple(questions)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.core.series import WIDTHS_S, Series, width_s_for
 from orchestrator.core.window import Window
@@ -54,3 +56,18 @@ def test_widths_divide_the_hour(wanted_s: float, width_s: int) -> None:
     """Buckets begin at the same instants in every time zone of whole hours."""
     assert width_s_for(wanted_s) == width_s
     assert all(3600 % width == 0 for width in WIDTHS_S)
+
+
+@given(
+    width_s=st.integers(1, 400),
+    first=st.integers(-400, 10),
+    lines=st.lists(st.integers(-1, 9), min_size=2, max_size=80),
+    dropped=st.integers(-1, 90),
+)
+def test_the_order_of_buckets_does_not_matter(
+    width_s: int, first: int, lines: list[int], dropped: int
+) -> None:
+    """Buckets in order without a gap are taken as they are, which is what any other order comes to."""
+    buckets = [(1000 + first + width_s * place, count) for place, count in enumerate(lines)]
+    kept = [bucket for place, bucket in enumerate(buckets) if place != dropped]
+    assert Series.of_buckets(WINDOW, width_s, kept) == Series.of_buckets(WINDOW, width_s, kept[::-1])

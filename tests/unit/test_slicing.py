@@ -432,3 +432,31 @@ def test_a_service_whose_answers_are_always_cut_short_is_asked_for_counts() -> N
     assert Sight().seen(1, Series.single(Window(0, 100), 5)) == Sight()
     with_a_hole = Series((0, 10, 900, 910), (1, 0, 1))
     assert Sight().seen(10, with_a_hole).detail is Detail.OURS
+
+
+def test_a_step_looks_no_further_than_what_was_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pieces wait in the line, a step packs only those that were asked about, and one more."""
+    most: list[int] = []
+
+    def counted_pack(line: list[Piece], *rest: object) -> list[Piece]:
+        most.append(len(line))
+        return pack(line, *rest)  # type: ignore[arg-type]  # what step gives
+
+    monkeypatch.setattr(slicing, "pack", counted_pack)
+    at_once = 4
+    window = Window(0, 10_000_000)
+    taken = slicing.step(Book.start([window], rules(100, at_once=at_once)))
+    (question,) = taken.questions
+    taken = slicing.step(taken.book, [Answer(question.id, window.length_s * 10, 1.0)])
+    assert len(taken.book.line) > 400
+    out = list(taken.questions)
+    slices = 0
+    for _ in range(30):
+        first = out.pop(0)
+        edges = tuple(range(first.window.start_s, first.window.end_s + 1))
+        series = Series(edges, (10,) * first.window.length_s)
+        taken = slicing.step(taken.book, [Answer(first.id, None, 1.0, series)])
+        out += taken.questions
+        slices += len(taken.ready)
+    assert slices > 10_000
+    assert max(most[2:]) <= at_once + 2  # the second step divided the window
