@@ -7,6 +7,7 @@ KILLS  ?= 500
 N      ?= 100000
 SEED   ?= 0
 TARGET ?=
+PAGE   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -28,7 +29,7 @@ help:
 	@echo "make crash-ring  an export that dies at every durable boundary, and loses power at every write"
 	@echo "make breakages   a copy of the program broken on purpose: each time a ring of tests must turn red"
 	@echo "make switches    every undocumented behaviour of the service, alone and in every pair"
-	@echo "make bench       every benchmark, each with its peer or limit beside ours"
+	@echo "make bench       every benchmark, each with its peer or limit beside ours; PAGE=docs/performance.md keeps it"
 	@echo "make big-files   files of five gigabytes through the installed command; needs six of disk and minutes"
 	@echo "make docs        write the generated pages of docs/ anew"
 	@echo "make format      let ruff lay the code out"
@@ -77,8 +78,10 @@ lint: $(STAMP)
 crash-ring: $(STAMP)
 	RING=whole $(BIN)/python -m pytest -q -n 2 tests/crash
 
+# The peers are installed once; what cannot be installed is said to be missing, and the rest goes on.
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	-$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks $(addprefix --markdown ,$(PAGE))
 
 simulate: $(STAMP)
 	$(BIN)/python -m orchestrator.testing.simulate --seeds $(SEEDS)
@@ -115,6 +118,6 @@ constraints: $(STAMP)
 	@mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
-	  .pytest_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/peers/.venv build dist *.egg-info .coverage .coverage.* .hypothesis \
+	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,200 @@
+"""How long do many remote tasks take, when the service hides what it allows? Beside the least that is
+possible, and beside airbyte-cdk's async jobs.
+
+The emulated service runs 20 remote tasks at once, two seconds each, and takes 20 requests a second of every
+kind; it says neither. A thousand slices (``BENCH_TASKS``) go through the installed command over HTTP, with a
+ceiling of 100 requests a second, once allowed 40 remote tasks at a time and once 20. The lower bound is what
+nobody can beat: all run times divided by the executors, or the creates or the links at the rate that is
+taken, whichever is longest.
+
+airbyte-cdk exports the first 300 of the slices (``BENCH_PEER_TASKS``) from the same service, and ours the
+same 300 beside it: once it knows as little as ours does and has as many jobs at once, and once it is told
+the rates the service hides, and may have all its jobs out at once, which makes it fastest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.emulated import ORCHESTRATOR, emulated, environment
+from benchmarks.peers import airbyte
+from benchmarks.report import Row, could_not_measure, print_table
+
+__all__ = ["main"]
+
+TASKS = int(os.environ.get("BENCH_TASKS", "1000"))
+PEER_TASKS = int(os.environ.get("BENCH_PEER_TASKS", "300"))
+AT_ONCE = (40, 20)
+EXECUTORS = 20
+RUN_S = 2.0
+PER_S = 20.0
+TARGET = 1.10
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ROWS_PER_HOUR = 10
+WORLD = f"""\
+seed = 5
+[behaviour]
+executors = {EXECUTORS}
+run_base_s = {RUN_S}
+run_per_line_s = 0.0
+create_per_s = {PER_S}
+read_per_s = {PER_S}
+list_per_s = {PER_S}
+link_per_s = {PER_S}
+delete_per_s = {PER_S}
+query_per_s = {PER_S}
+[[logstores]]
+name = "web"
+start = {START:%Y-%m-%dT%H:%M:%SZ}
+end = {{end:%Y-%m-%dT%H:%M:%SZ}}
+density = {{{{ kind = "uniform", rows_per_day = {ROWS_PER_HOUR * 24} }}}}
+"""
+JOBS = """\
+[service]
+endpoint = "{endpoint}"
+[limits]
+requests_per_second = 100
+tasks = {at_once}
+disk_reserve = "1MB"
+[[jobs]]
+name = "web"
+logstore = "web"
+from = {start:%Y-%m-%dT%H:%M:%SZ}
+to = {end:%Y-%m-%dT%H:%M:%SZ}
+align = "hour"
+max_lines = 12
+destination = "archive"
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One export of so many slices: seconds on the clock, start of the process included, and what the
+    service saw of it."""
+
+    tasks: int
+    wall_s: float
+    seen: dict[str, Any]
+
+    @property
+    def bound_s(self) -> float:
+        """The least that is possible."""
+        return max(self.tasks * RUN_S / EXECUTORS, self.tasks / PER_S)
+
+    @property
+    def multiple(self) -> float:
+        """How many times the least it took."""
+        return self.wall_s / self.bound_s
+
+    def told(self) -> str:
+        """Where the time went, as far as the service can tell."""
+        busy_s, links = self.seen["executors"]["busy_s"], self.seen["links"]
+        signed = {name: count for name, count in self.seen["requests"].items() if name != "file"}
+        refused = {
+            status.removesuffix(" 429"): count
+            for status, count in self.seen["statuses"].items()
+            if status.endswith(" 429")
+        }
+        asked = ", ".join(f"{count} {name}" for name, count in sorted(signed.items()))
+        return (
+            f"{self.wall_s:.1f} s, {self.multiple:.2f} x the least; executors busy "
+            f"{busy_s / EXECUTORS / self.wall_s:.0%} of it; links asked for {links['mean_delay_s']:.2f} s "
+            f"after the end of their task, {links['max_delay_s']:.1f} s at most; "
+            f"{sum(signed.values()) / self.tasks:.2f} requests per slice ({asked}); "
+            f"{sum(refused.values())} refused {refused or ''}".rstrip()
+        )
+
+
+def main() -> None:
+    """Print ours beside the least that is possible, airbyte-cdk beside the same, and one beside the other."""
+    runs = {at_once: _ours(TASKS, at_once) for at_once in AT_ONCE}
+    print_table(
+        f"Makespan of {TASKS:,} remote tasks of {RUN_S:g} s on {EXECUTORS} executors",
+        "s",
+        "lower bound",
+        [
+            Row(f"{TASKS:,} tasks, {at_once} at once", run.wall_s, run.bound_s, target=TARGET)
+            for at_once, run in runs.items()
+        ],
+    )
+    if why := airbyte.missing():
+        could_not_measure("airbyte-cdk", why)
+        return
+    ours = _ours(PEER_TASKS, AT_ONCE[0])
+    alike = _peer(f"{AT_ONCE[0]} at once, rates unknown", at_once=AT_ONCE[0], per_s=0)
+    told = _peer("told the rates, as many at once as there are", at_once=PEER_TASKS, per_s=int(PER_S))
+    print_table(
+        f"{PEER_TASKS:,} of the same tasks",
+        "s",
+        "lower bound",
+        [
+            Row("allowed as much as ours", alike.wall_s, alike.bound_s),
+            Row("told all", told.wall_s, told.bound_s),
+        ],
+        first="airbyte-cdk",
+    )
+    print_table(
+        f"{PEER_TASKS:,} of the same tasks, {AT_ONCE[0]} at once",
+        "s",
+        "airbyte-cdk",
+        [
+            Row(f"{PEER_TASKS:,} tasks, both know as little", ours.wall_s, alike.wall_s, target=1.0),
+            Row(f"{PEER_TASKS:,} tasks, airbyte-cdk knows all", ours.wall_s, told.wall_s, target=1.0),
+        ],
+    )
+
+
+def _ours(tasks: int, at_once: int) -> Run:
+    end = START + timedelta(hours=tasks)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with emulated(folder, WORLD.format(end=end)) as service:
+            text = JOBS.format(endpoint=service.endpoint, at_once=at_once, start=START, end=end)
+            (folder / "jobs.toml").write_text(text, encoding="utf-8")
+            begun = time.perf_counter()
+            child = subprocess.run(
+                [ORCHESTRATOR, "run", "--no-progress", "--json"],
+                cwd=folder,
+                env={**environment(), **service.credentials},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            wall_s = time.perf_counter() - begun
+            if child.returncode:
+                raise RuntimeError(f"run ended with {child.returncode}: {child.stderr[-2000:]}")
+            run = Run(tasks, wall_s, service.stats())
+        said = json.loads(child.stdout)["jobs"][0]
+        if said["files"] != tasks or said["lines"] != tasks * ROWS_PER_HOUR:
+            raise RuntimeError(f"{said['files']} files and {said['lines']} lines of {tasks} slices")
+    print(f"{tasks:,} tasks, {at_once} at once: {run.told()}", flush=True)
+    return run
+
+
+def _peer(known: str, *, at_once: int, per_s: int) -> Run:
+    hours = [START + timedelta(hours=hour) for hour in range(PEER_TASKS + 1)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with emulated(folder, WORLD.format(end=hours[-1])) as service:
+            windows = list(pairwise(hours))
+            begun = time.perf_counter()
+            exported = airbyte.export(folder, service, windows, logstore="web", at_once=at_once, per_s=per_s)
+            run = Run(PEER_TASKS, time.perf_counter() - begun, service.stats())
+    if exported.exit or exported.rows.total() != PEER_TASKS * ROWS_PER_HOUR:
+        raise RuntimeError(f"airbyte-cdk ended with {exported.exit}: {exported.last_words}")
+    print(f"airbyte-cdk, {PEER_TASKS:,} tasks, {known}: {run.told()}", flush=True)
+    return run
+
+
+if __name__ == "__main__":
+    main()
