@@ -27,7 +27,7 @@ from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages.watch import Watcher
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.engine.takeup import (
-    begun_anew,
+    all_begun_anew,
     check_identity,
     check_logstream,
     cover_again,
@@ -212,7 +212,7 @@ async def _begin(
             for view, (lacking, _) in due.items():
                 async for part in planned_slices(view, lacking, counting, lanes, room):
                     cells = [cell for slice_ in part for cell in rechecking.in_cells(slice_, view)]
-                    await driver.add_planned([await begun_anew(cell, room.manifest) for cell in cells])
+                    await driver.add_planned(await all_begun_anew(cells, room.manifest))
         await _seek_strays(job, room, driver)
     except OrchestratorError as error:
         if error.exit_code == ExitCode.STORAGE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core import events as ev
@@ -27,6 +27,7 @@ from orchestrator.ports.store import Changes, Covered, JournalEntry, ManifestRea
 
 __all__ = [
     "Leftovers",
+    "all_begun_anew",
     "begun_anew",
     "check_identity",
     "check_logstream",
@@ -264,12 +265,20 @@ async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], froze
 
 
 async def begun_anew(slice_: Slice, manifest: ManifestReader) -> Slice:
+    """As ``all_begun_anew``, one alone."""
+    return (await all_begun_anew([slice_], manifest))[0]
+
+
+async def all_begun_anew(slices: Sequence[Slice], manifest: ManifestReader) -> list[Slice]:
     """A window may have been a slice before: it begins anew under the same id, and remembers which file of it
     stands already."""
-    known = await manifest.slice(slice_.id)
-    if known is None:
-        return slice_
-    return replace(slice_, published_path=known.published_path, published_sha256=known.published_sha256)
+    known = await manifest.published([slice_.id for slice_ in slices])
+    return [
+        replace(slice_, published_path=known[slice_.id][0], published_sha256=known[slice_.id][1])
+        if slice_.id in known
+        else slice_
+        for slice_ in slices
+    ]
 
 
 async def cover_again(job: Job, window: Window, room: Room) -> None:

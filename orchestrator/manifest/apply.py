@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.core.model import LIVE_STATES, SliceState
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract, union
-from orchestrator.manifest.named import sql
+from orchestrator.manifest.named import places, sql
 from orchestrator.manifest.rows import (
+    Parameters,
     acceptance_of,
     entry_parameters,
     job_parameters,
     slice_parameters,
     task_parameters,
 )
+from orchestrator.manifest.written import Written
 from orchestrator.ports.store import Acceptance, Changes, Covered, Forgotten, JournalEntry
 
 __all__ = ["ALL_STREAMS", "EVER", "accept", "forget", "forgettable", "transaction", "write_changes"]
@@ -42,65 +44,92 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def write_changes(connection: sqlite3.Connection, changes: Changes) -> None:
-    """Writes ``changes`` inside the caller's transaction.
+def write_changes(connection: sqlite3.Connection, changes: Changes, written: Written | None = None) -> None:
+    """Writes ``changes`` inside the caller's transaction; what ``written`` knows to stand there already is
+    left alone. The caller has that forgotten when the transaction fails.
 
     A slice that was cut is written before the others, so that a remote task it handed to its child ends with
     the child. Remote tasks go before the slices that point at them; an intent without uuid gives way to the
     row that has the uuid unless a slice still points at it.
     """
-    keys = _job_keys(connection, changes)
+    written = Written() if written is None else written
+    keys = _job_keys(connection, changes, written)
     for job in changes.jobs:
         connection.execute(sql("declare_job"), job_parameters(job))
     slices = sorted(changes.slices, key=lambda piece: piece.state is not SliceState.CUT)
     rows = [slice_parameters(piece, keys[piece.job]) for piece in slices]
-    current = [
-        task_parameters(piece.task, keys[piece.task.job]) for piece in slices if piece.task is not None
-    ]
+    current = [task_parameters(task, keys[task.job]) for task in written.changed(slices)]
     further = [task_parameters(task, keys[task.job]) for task in changes.tasks]
-    connection.executemany(sql("put_task"), current)
-    connection.executemany(sql("hold_task"), current)
-    connection.executemany(sql("put_slice"), rows)
-    connection.executemany(sql("put_task"), further)
+    _put_current(connection, current)
+    _put_slices(connection, rows)
+    for task in further:
+        _run(connection, "put_task", task)
+    written.note(slices, changes.tasks)
     for item in changes.outlived:
         if not item.kept:
             connection.execute(sql("outlive"), {"id": item.slice_id})
         connection.execute(sql("end_replacing"), {"id": item.slice_id, "job": keys[item.job]})
-    connection.executemany(sql("drop_bare_intent"), [task for task in (*current, *further) if task["uuid"]])
-    _raise_next_number(connection, (task["number"] for task in (*current, *further)))
+    if current or further:
+        _end_intents(connection, [*current, *further])
     for covered in _merged(changes.covered):
         _cover(connection, keys[covered.job], covered)
         _end_acceptances(connection, keys[covered.job], covered)
     for uncovered in _merged(changes.uncovered):
         _uncover(connection, keys[uncovered.job], uncovered)
-    connection.executemany(
-        sql("journal"), [entry_parameters(entry, keys[entry.job]) for entry in changes.journal]
-    )
+    for entry in changes.journal:
+        _run(connection, "journal", entry_parameters(entry, keys[entry.job]))
 
 
-def _job_keys(connection: sqlite3.Connection, changes: Changes) -> dict[str, int]:
-    names = {job.name for job in changes.jobs}
+def _run(connection: sqlite3.Connection, name: str, values: Parameters) -> int:
+    """How many rows the statement changed."""
+    statement, in_place = places(name)
+    return connection.execute(statement, in_place(values)).rowcount
+
+
+def _put_current(connection: sqlite3.Connection, tasks: Sequence[Parameters]) -> None:
+    """Most have their row and only tell more: an update leaves alone what the indexes are made of."""
+    for task in tasks:
+        if not (task["uuid"] and _run(connection, "change_task", task)):
+            _run(connection, "put_task", task)
+            _run(connection, "hold_task", task)
+
+
+def _put_slices(connection: sqlite3.Connection, rows: Sequence[Parameters]) -> None:
+    """Those with a remote task have their row: what a slice is about never changes, so most indexes need not
+    be looked at."""
+    for row in rows:
+        if row["task_number"] is None or not _run(connection, "change_slice", row):
+            _run(connection, "put_slice", row)
+
+
+def _end_intents(connection: sqlite3.Connection, tasks: Sequence[Parameters]) -> None:
+    """Intents without uuid give way, and their numbers are used up."""
+    for task in tasks:
+        if task["uuid"]:
+            _run(connection, "drop_bare_intent", task)
+    highest = max(task["number"] for task in tasks)
+    connection.execute(sql("raise_next_number"), {"number": highest + 1})
+
+
+def _job_keys(connection: sqlite3.Connection, changes: Changes, written: Written) -> dict[str, int]:
+    names = {entry.job for entry in changes.journal}
+    names.update(job.name for job in changes.jobs)
     names.update(task.job for task in changes.tasks)
     names.update(item.job for item in (*changes.covered, *changes.uncovered))
-    names.update(entry.job for entry in changes.journal)
     names.update(item.job for item in changes.outlived)
     for piece in changes.slices:
         names.add(piece.job)
         if piece.task is not None:
             names.add(piece.task.job)
-    return {name: job_key(connection, name) for name in sorted(names)}
+    for name in sorted(names - written.keys.keys()):
+        written.keys[name] = job_key(connection, name)
+    return written.keys
 
 
 def job_key(connection: sqlite3.Connection, job: str) -> int:
     """The key of ``job``, made when the name is new."""
     connection.execute(sql("add_job"), {"job": job})
     return int(connection.execute(sql("job_key"), {"job": job}).fetchone()[0])
-
-
-def _raise_next_number(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
-    highest = max(numbers, default=None)
-    if highest is not None:
-        connection.execute(sql("raise_next_number"), {"number": highest + 1})
 
 
 def _merged(items: Iterable[Covered]) -> Iterator[Covered]:

@@ -118,7 +118,7 @@ class Standing:
     """
 
     def __init__(self, path: Path) -> None:
-        beside = (path, lock_path(path))
+        beside = (str(path), str(lock_path(path)))
         self._were = {file: found for file in beside if (found := _identity(file)) is not None}
 
     def check(self) -> None:
@@ -132,9 +132,9 @@ class Standing:
                 )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # asked after every statement: a Path would take as long again
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino

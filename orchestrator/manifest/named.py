@@ -3,15 +3,19 @@ statements."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from operator import itemgetter
+from typing import Any
 
-__all__ = ["Migration", "migrations", "sql", "statements"]
+__all__ = ["Migration", "migrations", "places", "sql", "statements"]
 
 _NAME = "-- name: "
+_PARAMETER = re.compile(r":([a-z_0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,15 @@ def _queries() -> dict[str, str]:
 def sql(name: str) -> str:
     """The statement called ``name``. Raises KeyError for a name that does not exist."""
     return _queries()[name]
+
+
+@cache
+def places(name: str) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """The statement called ``name``, of two parameters at least, with a place for each of them, and what puts
+    values by name into these places. For what is run with many values again and again: SQLite finds the name
+    of a parameter by walking over all of them."""
+    order = _PARAMETER.findall(sql(name))
+    return _PARAMETER.sub("?", sql(name)), itemgetter(*order)
 
 
 @cache

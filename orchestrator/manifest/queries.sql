@@ -61,6 +61,21 @@ INSERT INTO slices (
   kept_end_s = excluded.kept_end_s, truncated = excluded.truncated, time_known = excluded.time_known,
   wire_bytes = excluded.wire_bytes, turn_ms = excluded.turn_ms, best = excluded.best
 
+-- name: change_slice
+UPDATE slices SET
+  state = :state, attempt = :attempt, throttled = :throttled, refetched = :refetched, fetch_round = :fetch_round,
+  expiries = :expiries, padded = :padded, not_before_at = :not_before_at, expected_lines = :expected_lines,
+  counted_at = :counted_at, recount = :recount, recounted_at = :recounted_at, evidence = :evidence, reason = :reason,
+  path = :path, published_path = :published_path, published_sha256 = :published_sha256,
+  published_rows = :published_rows, edge_ms = :edge_ms, task_number = :task_number, task_uuid = :task_uuid,
+  updated_at = :updated_at, staged_path = :staged_path, form = :form, extension = :extension,
+  fetched_bytes = :fetched_bytes, fetched_sha256 = :fetched_sha256, stored_bytes = :stored_bytes,
+  stored_sha256 = :stored_sha256, served_rows = :served_rows, dropped_rows = :dropped_rows,
+  stored_rows = :stored_rows, kept_start_s = :kept_start_s, kept_end_s = :kept_end_s, truncated = :truncated,
+  time_known = :time_known, wire_bytes = :wire_bytes, turn_ms = :turn_ms, best = :best
+WHERE id = :id AND start_s = :start_s AND end_s = :end_s AND job = :job AND logstream = :logstream
+  AND generation = :generation AND parent = :parent AND replaces = :replaces AND whole = :whole AND part = :part
+
 -- name: outlive
 UPDATE slices SET state = 'superseded', reason = 'replaced', evidence = 'none', path = '', published_path = '',
   published_sha256 = '', published_rows = 0, staged_path = NULL, form = NULL, extension = NULL, fetched_bytes = NULL,
@@ -92,6 +107,14 @@ ON CONFLICT (number, uuid) DO UPDATE SET name = excluded.name, slice_id = exclud
   finished_at = excluded.finished_at, written_rows = excluded.written_rows, failed_code = excluded.failed_code,
   failed_message = excluded.failed_message, surplus = max(surplus, excluded.surplus),
   deleted = max(deleted, excluded.deleted)
+
+-- name: change_task
+UPDATE remote_tasks SET attempt = :attempt, intent_at = :intent_at, state = :state, request_id = :request_id,
+  answered_at = :answered_at, expires_at = :expires_at, created_at = :created_at, finished_at = :finished_at,
+  written_rows = :written_rows, failed_code = :failed_code, failed_message = :failed_message
+WHERE number = :number AND uuid = :uuid AND slice_id = :slice_id AND name = :name AND start_s = :start_s AND end_s = :end_s
+  AND row_limit = :row_limit AND row_order = :row_order AND format = :format
+  AND surplus >= :surplus AND deleted >= :deleted AND NOT forgotten
 
 -- name: hold_task
 UPDATE remote_tasks SET forgotten = 0 WHERE number = :number AND uuid = :uuid AND forgotten
@@ -132,6 +155,9 @@ SELECT s.*, j.name AS job_name, t.number AS t_number, t.uuid AS t_uuid, t.name A
 FROM slices s JOIN jobs j ON j.key = s.job
 LEFT JOIN remote_tasks t ON t.number = s.task_number AND t.uuid = s.task_uuid AND t.slice_id = s.id
 WHERE s.id = :id
+
+-- name: published
+SELECT published_path, published_sha256 FROM slices WHERE id = :id
 
 -- name: ids_in_state
 SELECT start_s, id FROM slices INDEXED BY slices_by_state WHERE job = :job AND state = :state AND (start_s, id) > (:after_s, :after)

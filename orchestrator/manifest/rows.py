@@ -16,6 +16,7 @@ from orchestrator.errors import ManifestDamaged
 from orchestrator.ports.store import Acceptance, JournalEntry, JournalLine
 
 __all__ = [
+    "Parameters",
     "acceptance_of",
     "entry_parameters",
     "identity_of",
@@ -29,6 +30,7 @@ __all__ = [
 
 Row = sqlite3.Row
 Parameters = dict[str, Any]
+"""Values of a statement by name."""
 
 _GREATEST = 2**63 - 1
 _NO_RECEIPT: Parameters = dict.fromkeys(

@@ -37,6 +37,7 @@ from orchestrator.manifest.ledger import BEFORE_ALL_S, LedgerPage, ledger_page
 from orchestrator.manifest.migrate import bring_up_to_date, refuse_newer
 from orchestrator.manifest.named import Migration, migrations
 from orchestrator.manifest.telling import Telling
+from orchestrator.manifest.written import Written
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.store import (
     Acceptance,
@@ -224,6 +225,7 @@ class SqliteManifest(SqliteReader):
     ) -> None:
         super().__init__(source, manifest_id, executor)
         self._boundary = boundary or _NoBoundary()
+        self._written = Written()
 
     async def commit(self, changes: Changes) -> None:
         """Returns when ``changes`` are on disk, or raises and none of them are. Cancelled, it still finishes,
@@ -231,7 +233,7 @@ class SqliteManifest(SqliteReader):
         ValueError, before anything is written, for a slice that carries another slice's remote task."""
         self._refuse_closed()
         self._boundary.reached("manifest.commit.before")
-        await self._write(lambda connection: apply.write_changes(connection, changes))
+        await self._write(lambda connection: apply.write_changes(connection, changes, self._written))
         self._boundary.reached("manifest.commit.after")
 
     async def accept(
@@ -244,12 +246,17 @@ class SqliteManifest(SqliteReader):
         """Drops coverage, slices, receipts and acceptances that meet ``window`` (None: all, and the job's
         identity). A slice goes whole, with its coverage. Remote tasks stay known and numbers are never used
         again. Returns what was covered and no longer is."""
+        self._written.forget()
         return await self._write(lambda connection: apply.forget(connection, job, window, at))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def whole(connection: sqlite3.Connection) -> T:
-            with apply.transaction(connection):
-                return work(connection)
+            try:
+                with apply.transaction(connection):
+                    return work(connection)
+            except BaseException:
+                self._written.forget()
+                raise
 
         return await self._ask(whole)
 

@@ -12,6 +12,7 @@ from orchestrator.core.estimating import Past
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.manifest import read
+from orchestrator.manifest.named import sql
 from orchestrator.ports.store import Acceptance, Ended, JournalLine
 
 __all__ = ["Telling"]
@@ -36,6 +37,9 @@ class Telling(ABC):
 
     async def children(self, slice_id: str) -> tuple[Slice, ...]:
         return await self._ask(lambda connection: read.children(connection, slice_id))
+
+    async def published(self, slice_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        return await self._ask(lambda connection: _published(connection, slice_ids))
 
     async def orphans(self, job: str, window: Window) -> tuple[RemoteTask, ...]:
         return await self._ask(lambda connection: read.orphans(connection, job, window))
@@ -78,3 +82,9 @@ class Telling(ABC):
 
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
         return await self._ask(lambda connection: read.acceptances(connection, job))
+
+
+def _published(connection: sqlite3.Connection, slice_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Two columns of each row there is."""
+    rows = ((id_, connection.execute(sql("published"), {"id": id_}).fetchone()) for id_ in slice_ids)
+    return {id_: (row["published_path"], row["published_sha256"]) for id_, row in rows if row is not None}

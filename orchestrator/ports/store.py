@@ -196,6 +196,11 @@ class ManifestReader(Protocol):
 
     async def slice(self, slice_id: str) -> Slice | None: ...
 
+    async def published(self, slice_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Of those of these slices that the manifest knows: the path and the SHA-256 of the file that stands
+        for it, "" when none does."""
+        ...
+
     async def live(self, job: str) -> tuple[Slice, ...]:
         """Slices in LIVE_STATES: what a run holds in memory. Bounded by the ceilings of the run that left
         them."""
