@@ -1,5 +1,4 @@
-"""What does a slice cost, in processor time and memory, when there are a thousand of them and when there are a
-million?
+"""What does a slice cost, in processor time and memory, with a thousand of them and with a million?
 
 The engine and the manifest on disk are the real ones, under a virtual clock; the service answers in process
 and remembers only what is outstanding, and files hold nothing: no byte is moved, so what is measured is the
@@ -322,8 +321,7 @@ def measured(slices: int, place: str | None = None) -> Size:
         manifest_bytes = sum(path.stat().st_size for path in Path(folder).glob("orchestrator.db*"))
         again = _ran(folder)
         began_s = time.monotonic()
-        program = [sys.executable, "-m", "orchestrator", "status", "--json"]
-        told = json.loads(subprocess.run(program, cwd=folder, check=True, capture_output=True).stdout)
+        told = json.loads(_said(folder, "orchestrator", "status", "--json"))
         status_s = time.monotonic() - began_s
         if not (first["complete"] and again["complete"] and told["complete"]):
             raise RuntimeError(f"{slices} slices: not complete: {first} {again}")
@@ -340,11 +338,14 @@ def measured(slices: int, place: str | None = None) -> Size:
 
 
 def _ran(folder: str) -> dict[str, float]:
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-m", "benchmarks.scale", "child"]
-    child = subprocess.run(command, cwd=folder, env=here, check=True, stdout=subprocess.PIPE)
-    found: dict[str, float] = json.loads(child.stdout)
+    found: dict[str, float] = json.loads(_said(folder, "benchmarks.scale", "child"))
     return found
+
+
+def _said(folder: str, module: str, *words: str) -> bytes:
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, cwd=folder, env=here, check=True, stdout=subprocess.PIPE).stdout
 
 
 def sizes(largest: int) -> Iterator[int]:
@@ -366,28 +367,17 @@ def main() -> None:
     cost.append(Row(label, largest.each_us, flat_from.each_us, target=FLAT))
     print_table("Processor time of a slice, from plan to coverage", "µs", "smallest", cost)
     memory = [
-        Row(f"{size.slices:,} slices", size.memory_bytes / 1e6, MOST_BYTES / 1e6, target=1.0)
+        Row(f"{size.slices:,} slices{what}", taken / 1e6, MOST_BYTES / 1e6, target=1.0)
         for size in found
-    ]
-    memory += [
-        Row(f"{size.slices:,}, run again", size.again_memory_bytes / 1e6, MOST_BYTES / 1e6, target=1.0)
-        for size in found
+        for what, taken in (("", size.memory_bytes), (", run again", size.again_memory_bytes))
     ]
     print_table("The most memory the process took", "MB", "promised", memory)
-    per_slice = [(size, size.manifest_bytes / size.slices) for size in found]
-    print_table(
-        "Manifest on disk, for a slice",
-        "bytes",
-        "smallest",
-        [Row(f"{size.slices:,} slices", each, per_slice[0][1]) for size, each in per_slice],
-    )
-    print_table(
-        "A run with nothing left to do (CPU), and `status` (wall)",
-        "s",
-        "smallest",
-        [Row(f"{size.slices:,} slices, run", size.again_cpu_s, smallest.again_cpu_s) for size in found]
-        + [Row(f"{size.slices:,} slices, status", size.status_s, smallest.status_s) for size in found],
-    )
+    on_disk = [(size.slices, size.manifest_bytes / size.slices) for size in found]
+    rows = [Row(f"{slices:,} slices", each, on_disk[0][1]) for slices, each in on_disk]
+    print_table("Manifest on disk, for a slice", "bytes", "smallest", rows)
+    again = [Row(f"{size.slices:,} slices, run", size.again_cpu_s, smallest.again_cpu_s) for size in found]
+    again += [Row(f"{size.slices:,} slices, status", size.status_s, smallest.status_s) for size in found]
+    print_table("A run with nothing left to do (CPU), and `status` (wall)", "s", "smallest", again)
 
 
 if __name__ == "__main__":
