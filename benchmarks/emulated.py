@@ -30,6 +30,11 @@ class Emulated:
         """What it was asked so far, as it counts."""
         return self._ask("stats", None)
 
+    def tasks(self) -> list[dict[str, str]]:
+        """Every remote task that has not been deleted."""
+        found: list[dict[str, str]] = self._ask("tasks", None)["tasks"]
+        return found
+
     def behave(self, **switches: object) -> None:
         """Change some switches of its behaviour."""
         self._ask("behaviour", switches)

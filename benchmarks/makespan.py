@@ -188,7 +188,8 @@ def _peer(known: str, *, at_once: int, per_s: int) -> Run:
         with emulated(folder, WORLD.format(end=hours[-1])) as service:
             windows = list(pairwise(hours))
             begun = time.perf_counter()
-            exported = airbyte.export(folder, service, windows, logstore="web", at_once=at_once, per_s=per_s)
+            child = airbyte.start(folder, service, windows, logstore="web", at_once=at_once, per_s=per_s)
+            exported = airbyte.exported(folder, child)
             run = Run(PEER_TASKS, time.perf_counter() - begun, service.stats())
     if exported.exit or exported.rows.total() != PEER_TASKS * ROWS_PER_HOUR:
         raise RuntimeError(f"airbyte-cdk ended with {exported.exit}: {exported.last_words}")

@@ -120,10 +120,10 @@ def machine() -> str:
 
 def print_table(title: str, unit: str, beside: str, rows: Sequence[Row], *, first: str = "ours") -> None:
     """Print one table of a benchmark: ours, what stands beside it, the ratio; the machine below. ``first``
-    says whose figures stand in the first column when they are not ours."""
+    says whose figures stand in the first column when they are not ours; ``unit`` is empty for counts."""
     table = Table(title=title, title_justify="left", caption=machine(), caption_justify="left")
     table.add_column("what")
-    for head in (f"{first}, {unit}", f"{beside}, {unit}", "ratio", "target"):
+    for head in (*(f"{whose}, {unit}".removesuffix(", ") for whose in (first, beside)), "ratio", "target"):
         table.add_column(head, justify="right")
     table.add_column("")
     for row in rows:

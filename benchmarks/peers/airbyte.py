@@ -19,7 +19,17 @@ from pathlib import Path
 
 from benchmarks.emulated import Emulated, environment
 
-__all__ = ["ENVIRONMENT", "INSTALLED", "PYTHON", "REQUIREMENTS", "Exported", "export", "missing"]
+__all__ = [
+    "ENVIRONMENT",
+    "INSTALLED",
+    "PYTHON",
+    "REQUIREMENTS",
+    "Exported",
+    "exported",
+    "forget",
+    "missing",
+    "start",
+]
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "airbyte.txt"
@@ -49,7 +59,7 @@ def missing() -> str:
     return ""
 
 
-def export(
+def start(
     folder: Path,
     service: Emulated,
     windows: Sequence[tuple[datetime, datetime]],
@@ -57,10 +67,10 @@ def export(
     logstore: str,
     at_once: int,
     per_s: int = 0,
-) -> Exported:
-    """Every window ``[start, end)`` of a logstore, each by a job of its own, ``at_once`` of them. With
-    ``per_s`` it is told how many requests of each kind a second are taken. ``folder`` takes what it prints.
-    Raises TimeoutExpired after half an hour."""
+) -> subprocess.Popen[bytes]:
+    """An export of every window ``[start, end)`` of a logstore, each by a job of its own, ``at_once`` of
+    them. With ``per_s`` it is told how many requests of each kind a second are taken. What it prints is added
+    to ``airbyte.jsonl`` in ``folder``, for ``exported``."""
     wish = {
         "endpoint": service.endpoint,
         "logstore": logstore,
@@ -70,25 +80,39 @@ def export(
         "per_s": per_s,
     }
     (folder / "wish.json").write_text(json.dumps(wish), encoding="utf-8")
-    printed, said = folder / "airbyte.jsonl", folder / "airbyte.log"
-    with printed.open("wb") as out, said.open("wb") as log:
-        child = subprocess.run(
+    with _printed(folder).open("ab") as out, (folder / "airbyte.log").open("ab") as log:
+        return subprocess.Popen(
             [str(PYTHON), str(HERE / "airbyte_export.py"), str(folder / "wish.json")],
             cwd=folder,
             env={**environment(), **service.credentials, "AIRBYTE_ENABLE_UNSAFE_CODE": "true"},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=log,
-            timeout=PATIENCE_S,
-            check=False,
         )
+
+
+def exported(folder: Path, child: subprocess.Popen[bytes]) -> Exported:
+    """What came of it, once it has ended. Raises TimeoutExpired after half an hour."""
+    try:
+        code = child.wait(PATIENCE_S)
+    finally:
+        child.kill()
     rows: Counter[tuple[int, str]] = Counter()
     last_words = ""
-    with printed.open(encoding="utf-8") as lines:
+    with _printed(folder).open(encoding="utf-8") as lines:
         for line in lines:
             if '"type":"RECORD"' in line:
                 row = json.loads(line)["record"]["data"]
                 rows[row["@timestamp"], row["@raw"]] += 1
             elif '"type":"TRACE"' in line or '"level":"ERROR"' in line:
                 last_words = line[:2000]
-    return Exported(child.returncode, rows, last_words)
+    return Exported(code, rows, last_words)
+
+
+def forget(folder: Path) -> None:
+    """Drop what was printed so far."""
+    _printed(folder).unlink(missing_ok=True)
+
+
+def _printed(folder: Path) -> Path:
+    return folder / "airbyte.jsonl"

@@ -257,6 +257,8 @@ class Emulator:
                 "name": task.request.name,
                 "project": task.request.project,
                 "logstore": task.request.logstore,
+                "start": task.request.start_text,
+                "end": task.request.end_text,
                 "state": true_state(task, now_s),
             }
             for task in self.world.tasks.tasks()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import report, summary
+from benchmarks import lost_replies, report, summary
 from benchmarks.report import Figure, Row, Unmeasured
 from benchmarks.summary import Outcome
 from tests.architecture.tree import ROOT
@@ -147,3 +148,15 @@ def test_every_benchmark_can_be_run_by_itself() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
     )
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_what_an_exporter_lost_or_doubled_is_counted() -> None:
+    """Remote tasks beyond one for each window, slices of which a row is missing, and rows that came twice are
+    told apart."""
+    begin, slice_ms = lost_replies.START_MS, lost_replies.SLICE_MS
+    wanted = Counter({(begin + 1, "a"): 1, (begin + slice_ms, "b"): 2, (begin + slice_ms + 5, "c"): 1})
+    alive = [{"start": start, "end": "x"} for start in ("0", "1", "1", "1", "2")]
+    sound = lost_replies.judged(4, alive[:2], wanted, wanted)
+    assert sound == lost_replies.Found(4, 0, 0, 0)
+    rows = Counter({(begin + 1, "a"): 2, (begin + slice_ms, "b"): 1, (begin + 9, "z"): 1})
+    assert lost_replies.judged(6, alive, rows, wanted) == lost_replies.Found(6, 2, 1, 2)

@@ -533,6 +533,7 @@ def test_the_control_door() -> None:
         }
         (seen,) = (await fetch(control + "tasks")).json["tasks"]
         assert (seen["name"], seen["project"], seen["logstore"]) == ("seen", "default", "web")
+        assert (seen["start"], seen["end"]) == (WINDOW["queryStartTime"], WINDOW["queryEndTime"])
         assert seen["state"] == "SUCCESS"
         assert (await stage.client.call("DELETE", f"/v2/logstore/download/{seen['uuid']}")).status == 200
         assert (await fetch(control + "tasks")).json == {"tasks": []}
