@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -47,9 +47,10 @@ async def finished(job: asyncio.Future[T]) -> T:
 
 
 class Intake(Protocol):
-    """Sees all wire bytes once, in order, on a pool thread; ``restart`` means from the first byte again."""
+    """Sees all wire bytes once, in order, on a pool thread, once they are in the part file; ``restart`` means
+    from the first byte again."""
 
-    def feed(self, wire: bytes) -> None: ...
+    def feed(self, pieces: Sequence[bytes]) -> None: ...
 
     def restart(self) -> None: ...
 
@@ -103,7 +104,7 @@ class Inflow:
             await self._join()
             self.offset_bytes += len(block)
             self._jobs = (
-                self._run(partial(self._intake.feed, block)),
+                self._run(partial(self._intake.feed, (block,))),
                 self._run(partial(self._sha.update, block)),
             )
         await self._join()
@@ -144,13 +145,13 @@ class Inflow:
             if job is not None:
                 await asyncio.wait((job,))
                 job.exception()  # known to the caller, or no longer of interest
-        tail, at = b"".join(self._buffer), self.offset_bytes - self._buffered
+        tail, at = self._buffer, self.offset_bytes - self._buffered
         safe = await finished(self._run(partial(self._close, tail, at, self.progress)))
         if safe:
             self._boundary.reached("transfer.offset_recorded")
         return safe
 
-    def _close(self, tail: bytes, at: int, progress: Progress) -> int:
+    def _close(self, tail: Sequence[bytes], at: int, progress: Progress) -> int:
         safe = self._recorded
         try:
             with suppress(StorageError):
@@ -166,14 +167,19 @@ class Inflow:
         await self._join()
         if not self._buffer:
             return
-        block = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-        at = self.offset_bytes - self._buffered
+        block, at = self._buffer, self.offset_bytes - self._buffered
         self._buffer, self._buffered = [], 0
-        self._jobs = (self._run(partial(self._keep, block, at)), self._run(partial(self._sha.update, block)))
+        self._jobs = (self._run(partial(self._keep, block, at)), self._run(partial(self._digest, block)))
 
-    def _keep(self, block: bytes, at: int) -> None:
+    # A block stays in the pieces it came in: to join them costs as much as to write them.
+
+    def _keep(self, block: Sequence[bytes], at: int) -> None:
         if self._part.append(block, at):
             self._intake.feed(block)
+
+    def _digest(self, block: Sequence[bytes]) -> None:
+        for piece in block:
+            self._sha.update(piece)
 
     async def _join(self) -> None:
         """Wait for the block in flight. Cancelling the wait does not cancel the work: ``stop`` counts on

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.disk import DiskBudget, free_bytes
+from orchestrator.dataplane.surveyor import Surveyors
 from orchestrator.dataplane.transfer import transfer
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.service import FileSource
@@ -46,6 +47,7 @@ class InlineDataPlane:
         self._boundary = boundary or _NoBoundary()
         self._disk = DiskBudget(disk_free)
         self._bandwidth = Bandwidth()
+        self._surveyors = Surveyors()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
@@ -55,9 +57,17 @@ class InlineDataPlane:
             return loop.run_in_executor(self._pool, work)
 
         return await transfer(
-            ticket, self._source, run=run, boundary=self._boundary, disk=self._disk, bandwidth=self._bandwidth
+            ticket,
+            self._source,
+            run=run,
+            boundary=self._boundary,
+            disk=self._disk,
+            bandwidth=self._bandwidth,
+            surveyors=self._surveyors,
         )
 
     async def close(self) -> None:
         """Waits for the work in flight; transfers must have ended or been cancelled before."""
-        await asyncio.get_running_loop().run_in_executor(None, partial(self._pool.shutdown, wait=True))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, partial(self._pool.shutdown, wait=True))
+        await loop.run_in_executor(None, self._surveyors.close)

@@ -79,6 +79,13 @@ class RowStream:
         self._first_shape: Shape | None = None
         self._header_due = True
 
+    def ended(self) -> RowStream:
+        """What holds of a stream that was read to its end, and takes no more."""
+        told = RowStream(self.shape)
+        told.bom, told.header, told.columns = self.bom, self.header, self.columns
+        told.unterminated = self.unterminated
+        return told
+
     def feed(self, plain: bytes) -> bytes:
         """The rows that are now complete, b"" when none is."""
         if self._head is not None:

@@ -14,7 +14,7 @@ import errno
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -250,15 +250,16 @@ class AppendFile:
         os.lseek(descriptor, keep_bytes, os.SEEK_SET)
         self.offset_bytes = keep_bytes
 
-    def append(self, block: bytes, at: int) -> bool:
-        """Writes ``block`` if it belongs at the end as it stands now; False when the file was closed or cut
-        meanwhile."""
+    def append(self, block: Sequence[bytes], at: int) -> bool:
+        """Writes the pieces of ``block`` if they belong at the end as it stands now; False when the file was
+        closed or cut meanwhile."""
         with self._lock:
             if self._descriptor is None or at != self.offset_bytes:
                 return False
             with storage_faults(self._path):
-                write_all(self._descriptor, block)
-            self.offset_bytes += len(block)
+                for piece in block:
+                    write_all(self._descriptor, piece)
+            self.offset_bytes += sum(map(len, block))
             return True
 
     def read(self, start: int, size_bytes: int) -> bytes:

@@ -6,6 +6,7 @@ Nothing is changed here and nothing is kept but counts; ``clip`` decides by them
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from orchestrator.core.job import Output, ServedFormat
 from orchestrator.core.model import Ticket
@@ -79,6 +80,11 @@ class Survey:
         self._dater: Dater | None = None
         self._dater_chosen = False
         self._last: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was found, without the means of finding it: a finished survey travels between processes."""
+        means = {"_dater": None, "_fine_dater": None, "_last_region": b"", "stream": self.stream.ended()}
+        return self.__dict__ | means
 
     @property
     def time_known(self) -> bool:

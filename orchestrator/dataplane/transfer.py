@@ -38,6 +38,7 @@ from orchestrator.dataplane.staging import (
     storage_faults,
 )
 from orchestrator.dataplane.survey import Survey
+from orchestrator.dataplane.surveyor import Surveyors
 from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError, StorageError
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.service import FileSource
@@ -58,6 +59,7 @@ async def transfer(
     boundary: Boundary,
     disk: DiskBudget,
     bandwidth: Bandwidth,
+    surveyors: Surveyors,
 ) -> Receipt | LinkExpired:
     """Fetch, check, clip or cut, convert and stage one file; as promised by
     ``ports.files.DataPlane.transfer``.
@@ -69,7 +71,7 @@ async def transfer(
     stored_form(
         ticket, Shape.JSON_LINES, (), rewritten=True
     )  # refuses outputs not written here, before a byte is fetched
-    work = _Transfer(ticket, source, run, boundary, disk, bandwidth)
+    work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors)
     try:
         return await work.outcome()
     finally:
@@ -85,6 +87,7 @@ class _Transfer:
         boundary: Boundary,
         disk: DiskBudget,
         bandwidth: Bandwidth,
+        surveyors: Surveyors,
     ) -> None:
         self._ticket = ticket
         self._source = source
@@ -94,7 +97,7 @@ class _Transfer:
         self._bandwidth = bandwidth
         self._area = StagingArea.of(ticket)
         self._part = AppendFile(self._area.part)
-        self._glance = Glance(ticket)
+        self._glance = Glance(ticket, self._area.part, surveyors)
         self._draft = AppendFile(self._area.draft)
         self._inflow = Inflow(
             self._area, self._part, self._glance, run=run, boundary=boundary, recorded=self._renew_promise
@@ -115,6 +118,7 @@ class _Transfer:
             await finished(self._run(self._forget))
             raise
         finally:
+            self._glance.let_go()
             self._part.close()
             self._draft.close()
 
@@ -173,6 +177,7 @@ class _Transfer:
         )
         try:
             if earlier is not None:
+                self._glance.total_bytes = earlier.total_bytes
                 await self._inflow.replay(earlier)
             await fetch.until_whole()
         except LinkRefused as error:
@@ -185,6 +190,7 @@ class _Transfer:
 
     def _admit(self, have: int, coming: int) -> None:
         ticket, area = self._ticket, self._area
+        self._glance.total_bytes = have + coming
         with storage_faults(area.folder):
             self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
             area.prepare()
@@ -326,7 +332,7 @@ class _Transfer:
     def _write_draft(self, content: bytes) -> None:
         draft = self._draft
         before = draft.offset_bytes
-        if not draft.append(content, before):
+        if not draft.append((content,), before):
             raise StorageError(f"{self._area.draft}: closed while it was written")
         if before // RECORD_BYTES != draft.offset_bytes // RECORD_BYTES:
             with storage_faults(self._area.draft):
