@@ -184,11 +184,11 @@ SELECT min(start_s), max(end_s) FROM slices INDEXED BY slices_unfinished WHERE j
 
 -- name: ready
 SELECT start_s, id FROM slices INDEXED BY slices_ready WHERE job = :job AND state = 'planned' AND not_before_at <= 0
-ORDER BY start_s, id LIMIT :limit
+ORDER BY start_s, id
 
 -- name: due
 SELECT start_s, id FROM slices INDEXED BY slices_due WHERE job = :job AND state = 'planned' AND not_before_at > 0 AND not_before_at <= :now
-ORDER BY start_s, id LIMIT :limit
+ORDER BY start_s, id
 
 -- name: next_due_at
 SELECT min(not_before_at) FROM slices INDEXED BY slices_due WHERE job = (SELECT key FROM jobs WHERE name = :job) AND state = 'planned'

@@ -4,9 +4,9 @@ connection."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from orchestrator.core.estimating import Past
 from orchestrator.core.job import JobIdentity
@@ -16,7 +16,7 @@ from orchestrator.errors import ManifestDamaged, UsageError
 from orchestrator.manifest.apply import ALL_STREAMS, EVER
 from orchestrator.manifest.named import sql
 from orchestrator.manifest.rows import acceptance_of, identity_of, line_of, slice_of, task_of
-from orchestrator.ports.store import Acceptance, Ended, JobCounts, JournalLine
+from orchestrator.ports.store import Acceptance, JobCounts, JournalLine
 
 __all__ = [
     "acceptances",
@@ -26,7 +26,6 @@ __all__ = [
     "counts",
     "coverage",
     "created_at",
-    "ended_since",
     "in_doubt_since",
     "job_identity",
     "jobs",
@@ -59,8 +58,6 @@ __all__ = [
 ]
 
 _ROWS_AT_ONCE = 1000
-_JOURNAL_ROWS = 20_000
-"""So far back the end of the journal is looked through."""
 _BEFORE_ALL_S = -(2**62)
 
 
@@ -200,16 +197,27 @@ def unfinished_spans(
     return intersect(found, (Window(edges[0], edges[-1]),))
 
 
-def admissible(connection: sqlite3.Connection, job: str, now: float, limit: int) -> tuple[Slice, ...]:
+def admissible(
+    connection: sqlite3.Connection,
+    job: str,
+    now: float,
+    limit: int,
+    *,
+    without: Container[str] = (),
+    whole_end: int = 0,
+) -> tuple[Slice, ...]:
     """Two indexes answer: the planned slices that never waited in order of time, and the few whose wait is
-    over."""
+    over. Only what is wanted of them is read."""
     key = _key(connection, job)
     if key is None or limit <= 0:
         return ()
-    parameters = {"job": key, "now": now, "limit": limit}
-    found = [*connection.execute(sql("ready"), parameters), *connection.execute(sql("due"), parameters)]
-    ordered = sorted((row["start_s"], row["id"]) for row in found)
-    return _all_of(connection, (slice_id for _, slice_id in ordered[:limit]))
+    found: list[tuple[int, str]] = []
+    for name in ("ready", "due"):
+        rows = connection.execute(sql(name), {"job": key, "now": now})
+        wanted = ((row[0], row[1]) for row in rows if row[1] not in without)
+        found += islice(wanted, max(limit, whole_end) + 1)
+    most = whole_end if limit < len(found) <= whole_end else limit
+    return _all_of(connection, (slice_id for _, slice_id in sorted(found)[:most]))
 
 
 def surplus(connection: sqlite3.Connection, job: str) -> tuple[RemoteTask, ...]:
@@ -418,18 +426,6 @@ def run_times_s(connection: sqlite3.Connection, service: str, limit: int) -> tup
     """The last stretch of the intents, whoever's they are."""
     span = {"service": service, "from_number": next_number(connection) - limit}
     return tuple(row[0] for row in connection.execute(sql("run_times"), span))
-
-
-def ended_since(connection: sqlite3.Connection, at: float) -> Ended:
-    """The end of the journal only: a busy run may have written more than that since ``at``."""
-    tail = connection.execute(sql("journal_tail"), {"most": _JOURNAL_ROWS, "at": at}).fetchone()
-    if tail is None:
-        return Ended(at, {}, {})
-    since_at = max(at, tail["at"]) if tail["number"] == tail["first"] else at
-    rows = connection.execute(sql("ended_since"), {"number": tail["number"], "at": since_at}).fetchall()
-    return Ended(
-        since_at, {row["name"]: row["slices"] for row in rows}, {row["name"]: row["lines"] for row in rows}
-    )
 
 
 def acceptances(connection: sqlite3.Connection, job: str) -> tuple[Acceptance, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,8 +128,14 @@ class SqliteReader(Telling):
             lambda connection: read.slices(connection, job, states, window=window, limit=limit, after=after)
         )
 
-    async def admissible(self, job: str, now: float, limit: int) -> tuple[Slice, ...]:
-        return await self._ask(lambda connection: read.admissible(connection, job, now, limit))
+    async def admissible(
+        self, job: str, now: float, limit: int, *, without: Container[str] = (), whole_end: int = 0
+    ) -> tuple[Slice, ...]:
+        return await self._ask(
+            lambda connection: read.admissible(
+                connection, job, now, limit, without=without, whole_end=whole_end
+            )
+        )
 
     async def surplus(self, job: str) -> tuple[RemoteTask, ...]:
         return await self._ask(lambda connection: read.surplus(connection, job))

@@ -19,6 +19,9 @@ __all__ = ["Telling"]
 
 T = TypeVar("T")
 
+_JOURNAL_ROWS = 20_000
+"""So far back the end of the journal is looked through."""
+
 
 class Telling(ABC):
     """The part of a ``ManifestReader`` that looks back, or from afar."""
@@ -70,7 +73,7 @@ class Telling(ABC):
         return await self._ask(lambda connection: read.run_times_s(connection, service, limit))
 
     async def ended_since(self, at: float) -> Ended:
-        return await self._ask(lambda connection: read.ended_since(connection, at))
+        return await self._ask(lambda connection: _ended_since(connection, at))
 
     async def unfinished_spans(
         self, job: str, edges: Sequence[int], logstream: str | None = None
@@ -88,3 +91,15 @@ def _published(connection: sqlite3.Connection, slice_ids: Sequence[str]) -> dict
     """Two columns of each row there is."""
     rows = ((id_, connection.execute(sql("published"), {"id": id_}).fetchone()) for id_ in slice_ids)
     return {id_: (row["published_path"], row["published_sha256"]) for id_, row in rows if row is not None}
+
+
+def _ended_since(connection: sqlite3.Connection, at: float) -> Ended:
+    """The end of the journal only: a busy run may have written more than that since ``at``."""
+    tail = connection.execute(sql("journal_tail"), {"most": _JOURNAL_ROWS, "at": at}).fetchone()
+    if tail is None:
+        return Ended(at, {}, {})
+    since_at = max(at, tail["at"]) if tail["number"] == tail["first"] else at
+    rows = connection.execute(sql("ended_since"), {"number": tail["number"], "at": since_at}).fetchall()
+    return Ended(
+        since_at, {row["name"]: row["slices"] for row in rows}, {row["name"]: row["lines"] for row in rows}
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -232,8 +232,12 @@ class ManifestReader(Protocol):
         """Slices in ``states``, by (start, id); page on with ``after`` = the last id."""
         ...
 
-    async def admissible(self, job: str, now: float, limit: int) -> tuple[Slice, ...]:
-        """Planned slices whose ``not_before_at`` has come, oldest window first."""
+    async def admissible(
+        self, job: str, now: float, limit: int, *, without: Container[str] = (), whole_end: int = 0
+    ) -> tuple[Slice, ...]:
+        """At most ``limit`` planned slices whose ``not_before_at`` has come, oldest window first, but for
+        those with an id in ``without``, which must not change meanwhile; all there are, once they are no more
+        than ``whole_end``."""
         ...
 
     async def surplus(self, job: str) -> tuple[RemoteTask, ...]:

@@ -134,3 +134,31 @@ def test_an_unknown_name_is_an_error() -> None:
     """A misspelt statement is found when it is asked for."""
     with pytest.raises(KeyError):
         sql("no such statement")
+
+
+def test_what_is_in_memory_is_passed_over_and_not_read() -> None:
+    """Of planned slices the first ones not in memory are read, in order of time; the last few all at once."""
+    memory = open_memory(now=lambda: 1.0, new_id=lambda: "0123456789abcdef")
+    manifest = memory.reopen()
+    slices = tuple(
+        Slice(f"s{place}", "web", "", Window(place, place + 1), not_before_at=5.0 * (place % 3 == 0))
+        for place in range(9)
+    )
+    asyncio.run(manifest.commit(Changes(slices=slices)))
+
+    def found(now: float, limit: int, *, without: frozenset[str] = frozenset(), whole_end: int = 0) -> str:
+        asked = manifest.admissible("web", now, limit, without=without, whole_end=whole_end)
+        return "".join(slice_.id[1:] for slice_ in asyncio.run(asked))
+
+    here = frozenset({"s0", "s2", "s8"})
+    assert found(9.0, 3) == "012"
+    assert found(1.0, 3) == "124"
+    assert found(9.0, 3, without=here) == "134"
+    assert found(9.0, 3, without=here, whole_end=6) == "134567"
+    assert found(9.0, 3, without=here, whole_end=5) == "134"
+    assert found(9.0, 50) == "012345678"
+    read: list[str] = []
+    connection(memory).set_trace_callback(read.append)
+    found(9.0, 2, without=frozenset({"s0", "s1", "s2"}), whole_end=4)
+    assert sum("WHERE s.id =" in text for text in read) == 2
+    memory.close()
