@@ -2,8 +2,8 @@
 airbyte-cdk's async jobs, on the same service, with the same slices.
 
 First the connection breaks instead of 30 % of the replies to creates, and half of these creates were carried
-out. Then all replies arrive, but the process dies by SIGKILL ten times (``BENCH_KILLS``), each time within
-0.3 s of one of its next ten creates, and is started again; the last life is left alone. There are 100 slices
+out. Then all replies arrive, but the process dies by SIGKILL six times (``BENCH_KILLS``), each time within
+0.3 s of one of its next ten creates, and is started again; the last life is left alone. There are 60 slices
 (``BENCH_LOST_SLICES``), and 25 for each kill, since a life makes twenty before anybody notices.
 
 Counted at the service: remote tasks made for each slice, and those alive in the end beyond the one for each
@@ -35,8 +35,8 @@ from orchestrator.testing.archive import Rows, final_files, rows_of, truth
 
 __all__ = ["Found", "judged", "main"]
 
-SLICES = int(os.environ.get("BENCH_LOST_SLICES", "100"))
-KILLS = int(os.environ.get("BENCH_KILLS", "10"))
+SLICES = int(os.environ.get("BENCH_LOST_SLICES", "60"))
+KILLS = int(os.environ.get("BENCH_KILLS", "6"))
 SLICES_PER_KILL = 25
 AT_ONCE = 20
 SLICE_MS = 3_600_000
@@ -107,7 +107,9 @@ def main() -> None:
         ("30 % of create replies lost", SLICES, LOST, 0),
         (f"{KILLS} times kill -9", KILLS * SLICES_PER_KILL, {}, KILLS),
     ):
+        begun = time.monotonic()
         ours = _played(_our_life, _our_end, slices, switches, kills)
+        print(f"{what}: ours took {time.monotonic() - begun:.0f} s for {slices} slices", flush=True)
         peer = None if airbyte.missing() else _played(_peer_life, _peer_end, slices, switches, kills)
         _print(what, slices, ours, peer)
 
