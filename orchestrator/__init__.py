@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.core.report import Gap, JobPlan, JobReport, PlannedSlice, Redone, RedoOutcome, Report
     from orchestrator.core.series import Series
     from orchestrator.core.streams import Streams
+    from orchestrator.core.timing import Cause, Timing
     from orchestrator.core.window import Window, WindowSet
     from orchestrator.engine.audit import Finding, VerifyReport
     from orchestrator.engine.context import StopSignal
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Align",
+    "Cause",
     "Compression",
     "CredentialsError",
     "Deliver",
@@ -116,6 +118,7 @@ __all__ = [
     "StorageError",
     "Streams",
     "Throttled",
+    "Timing",
     "Unfit",
     "Unreachable",
     "UsageError",
@@ -181,6 +184,10 @@ _HOMES = {
     ),
     "orchestrator.core.series": ("Series",),
     "orchestrator.core.streams": ("Streams",),
+    "orchestrator.core.timing": (
+        "Cause",
+        "Timing",
+    ),
     "orchestrator.core.window": (
         "Window",
         "WindowSet",

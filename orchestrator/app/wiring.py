@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.app.fleets import as_listed, as_remembered
+from orchestrator.app.timekeeping import TimedDataPlane, TimedFiles, Timekeeper
 from orchestrator.core.fleets import Resolved
 from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
 from orchestrator.core.signing import Credentials
@@ -21,7 +22,8 @@ from orchestrator.engine.context import JobContext, Room, StopSignal
 from orchestrator.engine.gate import RequestGate
 from orchestrator.engine.steady import SteadyClock
 from orchestrator.errors import CredentialsError, UsageError
-from orchestrator.ports.control import Observer
+from orchestrator.ports.control import NoStopwatch, Observer
+from orchestrator.ports.files import DataPlane
 from orchestrator.ports.store import ManifestWriter
 from orchestrator.ports.time import Clock, Rng
 from orchestrator.remote.client import BlsClient
@@ -45,6 +47,8 @@ class Outside:
     observer: Observer
     stop: StopSignal = field(default_factory=StopSignal)
     remember_secrets: Callable[..., None] = lambda *_: None
+    timekeeper: Timekeeper | None = None
+    """Notes where the time of the run goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,9 @@ async def furnished(
             as_remembered(job_file, manifest) if offline else as_listed(job_file, clients, manifest)
         )
         job_file = resolved.job_file
-        files = HttpFileSource(proxies=proxies, ca_file=_one_ca_file(clients), gate=gate)
-        cleanup.push_async_callback(files.close)
-        data_plane = InlineDataPlane(files)
-        cleanup.push_async_callback(data_plane.close)
+        data_plane = _data_plane(
+            HttpFileSource(proxies=proxies, ca_file=_one_ca_file(clients), gate=gate), outside, cleanup
+        )
         destinations = {
             spec: FolderDestination(spec.url)
             for spec in dict.fromkeys(_destination(job) for job in job_file.jobs)
@@ -112,6 +115,7 @@ async def furnished(
             limits=job_file.limits,
             requests=lambda: gate.counts,
             stop=outside.stop,
+            stopwatch=outside.timekeeper or NoStopwatch(),
         )
         contexts = tuple(
             replace(
@@ -131,6 +135,14 @@ async def asking(job_file: JobFile, outside: Outside) -> AsyncIterator[Mapping[S
     async with AsyncExitStack() as cleanup:
         proxies = Proxies.from_environment(outside.environment)
         yield _clients(job_file, _gate(job_file, outside, 0.0), proxies, outside, cleanup)
+
+
+def _data_plane(files: HttpFileSource, outside: Outside, cleanup: AsyncExitStack) -> DataPlane:
+    cleanup.push_async_callback(files.close)
+    timekeeper = outside.timekeeper
+    plane = InlineDataPlane(files if timekeeper is None else TimedFiles(files, timekeeper))
+    cleanup.push_async_callback(plane.close)
+    return plane if timekeeper is None else TimedDataPlane(plane, timekeeper)
 
 
 def _gate(job_file: JobFile, outside: Outside, quiet_s: float) -> RequestGate:

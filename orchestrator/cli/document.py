@@ -21,7 +21,13 @@ _NOT_FOUND_OUT: dict[str, dict[str, Any]] = {
     "check": {"jobs": [], "fleets": []},
     "logstores": {"logstores": []},
     "plan": {"jobs": [], "fleets": []},
-    "run": {"duration_s": 0.0, "requests": dict.fromkeys(FAMILIES, 0), "jobs": [], "fleets": []},
+    "run": {
+        "duration_s": 0.0,
+        "requests": dict.fromkeys(FAMILIES, 0),
+        "jobs": [],
+        "fleets": [],
+        "timing": None,
+    },
     "pull": {
         "from": None,
         "to": None,

@@ -201,6 +201,9 @@ def run(
     report: Annotated[
         str, typer.Option("--report", metavar="FILE", help="Also write the JSON document to this file.")
     ] = "",
+    timing: Annotated[
+        bool, typer.Option("--timing", help="Say at the end where the time went, and which limit to raise.")
+    ] = False,
     wait: Wait = 0,
     manifest: Manifest = "",
     json: Json = False,
@@ -215,12 +218,17 @@ def run(
     The first SIGINT or SIGTERM drains and exits 130, a second one stops at once; both are safe. Exits 0 when
     every job's window is complete, 3 when another run can mend what is missing, 7 when none can.
 
+    With --timing it ends with where the time went: waiting for the service, held back by it or by
+    requests_per_second, fetching, converting, planning. Each moment counts once, for what the run waited for
+    then; a limit that was full while it mattered is named as the one to raise.
+
     \b
     Examples:
       orchestrator run
       orchestrator run nightly.toml --job 'web-*' --wait 30m
       orchestrator run --from 2026-01-14 --to 2026-01-15 --json
       orchestrator run --max-duration 4h --report report.json
+      orchestrator run --timing
     """
     from orchestrator.cli import running
 
@@ -240,7 +248,10 @@ def run(
         progress=not (no_progress or quiet),
         wait_s=wait,
     )
-    end(asked, lambda stage: running.run(stage, max_duration_s=max_duration, max_lines=max_lines))
+    end(
+        asked,
+        lambda stage: running.run(stage, max_duration_s=max_duration, max_lines=max_lines, timing=timing),
+    )
 
 
 @app.command(short_help="Show how far each job is.")

@@ -18,12 +18,14 @@ import structlog
 from orchestrator.app.library import drained_when_cancelled, jobs_words, running
 from orchestrator.app.mending import redo_exit, to_redo
 from orchestrator.app.reading import job_status
+from orchestrator.app.timekeeping import Timekeeper
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, values
 from orchestrator.cli.checking import asked_for, chosen
 from orchestrator.cli.draining import signals_obeyed
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.fleets import fleet_json, masked
+from orchestrator.cli.timing import show_timing, timing_json
 from orchestrator.cli.watching import LineBudget, Observers, logged, progress_shown
 from orchestrator.core.job import JobFile
 from orchestrator.core.model import Fault, Slice, SliceState
@@ -41,10 +43,11 @@ Prepare = Callable[[House], Awaitable[tuple[House, Again]]]
 """Narrows a house to what a redo is about, and says which slices are to be exported anew."""
 
 
-def run(stage: Stage, *, max_duration_s: int, max_lines: int) -> int:
-    """Make the coverage true and say how far that went; the exit code is the report's."""
+def run(stage: Stage, *, max_duration_s: int, max_lines: int, timing: bool = False) -> int:
+    """Make the coverage true and say how far that went, with ``timing`` also where the time went; the exit
+    code is the report's."""
     job_file = asked_for(stage)
-    return _tell(stage, *asyncio.run(_run(stage, job_file, max_duration_s, max_lines)))
+    return _tell(stage, *asyncio.run(_run(stage, job_file, max_duration_s, max_lines, timing=timing)))
 
 
 def redo(stage: Stage, *, slice_id: str, from_: str, to: str) -> int:
@@ -83,6 +86,8 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
         stage.document.stream("fleets", map(fleet_json, report.fleets))
         if stage.asked.command == "redo":
             stage.document.stream("redone", (values.redone_json(item) for item in redone))
+        else:
+            stage.document.put("timing", timing_json(report.timing))
         stage.document.end(
             int(report.exit),
             complete=report.complete,
@@ -91,6 +96,8 @@ def _tell(stage: Stage, job_file: JobFile, report: Report) -> int:
         )
     if not stage.asked.json:
         results.show_run(stage.out, report, job_file.jobs, jobs_words(job_file))
+        if report.timing is not None:
+            show_timing(stage.out, report.timing)
     return int(report.exit)
 
 
@@ -100,11 +107,17 @@ def _cleaned(stage: Stage, fault: Fault | None) -> Fault | None:
 
 
 async def _run(
-    stage: Stage, job_file: JobFile, max_duration_s: int, max_lines: int, prepare: Prepare | None = None
+    stage: Stage,
+    job_file: JobFile,
+    max_duration_s: int,
+    max_lines: int,
+    prepare: Prepare | None = None,
+    *,
+    timing: bool = False,
 ) -> tuple[JobFile, Report]:
     with logged(stage) as bare:
         stop = StopSignal()
-        outside = replace(bare, stop=stop)
+        outside = replace(bare, stop=stop, timekeeper=Timekeeper(job_file.limits) if timing else None)
         with signals_obeyed(stage, stop) as waiting_for_lock:
             try:
                 async with running(job_file, outside, wait_s=stage.asked.wait_s) as house:
@@ -128,23 +141,26 @@ async def _watched(
 ) -> Report:
     log = structlog.get_logger()
     job_file = house.job_file
-    progress = Progress(
-        tick=time.monotonic,
-        requests=house.room.requests,
-        redact=stage.redaction,
-        held=await _held(job_file, house),
-    )
+    held = await _held(job_file, house)
+    progress = Progress(tick=time.monotonic, requests=house.room.requests, redact=stage.redaction, held=held)
     observers = outside.observer
     assert isinstance(observers, Observers)  # noqa: S101  ``logged`` made it
     observers.join(progress)
+    timekeeper = outside.timekeeper
+    if timekeeper is not None:
+        observers.join(timekeeper)
     if max_lines:
         observers.join(LineBudget(max_lines, outside.stop))
     if max_duration_s:
         loop = asyncio.get_running_loop()
         loop.call_later(max_duration_s, lambda: outside.stop.set("--max-duration", interrupted=False))
     log.info("run.started", jobs=len(job_file.jobs), manifest=job_file.manifest, log_file=str(stage.log_path))
+    if timekeeper is not None:
+        timekeeper.begin(planned=held.slices[SliceState.PLANNED])
     async with progress_shown(stage, progress):
         report = await drained_when_cancelled(house, jobs_words(job_file), again)
+    if timekeeper is not None:
+        report = replace(report, timing=timekeeper.read())
     if again:
         interrupted = outside.stop.is_set() and outside.stop.interrupted
         report = replace(report, exit=redo_exit(report, interrupted=interrupted))

@@ -12,6 +12,7 @@ from orchestrator.core.model import Fault
 from orchestrator.core.reasons import Reason, describe_reason, mend_line
 from orchestrator.core.series import Series
 from orchestrator.core.streams import Streams
+from orchestrator.core.timing import Timing
 from orchestrator.core.window import Window, WindowSet
 from orchestrator.errors import ExitCode
 
@@ -178,6 +179,8 @@ class Report:
     error: Fault | None = None
     fleets: tuple[Found, ...] = ()
     """What each table with a pattern of logstores came to."""
+    timing: Timing | None = None
+    """Where the time went, of a run that was asked to note it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import tzinfo
 
 from orchestrator.core.job import Job, Limits
 from orchestrator.errors import OrchestratorError
-from orchestrator.ports.control import Boundary, Observer
+from orchestrator.ports.control import Boundary, NoStopwatch, Observer, Stopwatch
 from orchestrator.ports.files import DataPlane, Destination
 from orchestrator.ports.service import CountApi, MetaApi, TaskApi
 from orchestrator.ports.store import ManifestWriter
@@ -84,3 +84,4 @@ class Room:
     limits: Limits
     requests: Callable[[], Mapping[str, int]]
     stop: StopSignal = field(default_factory=StopSignal)
+    stopwatch: Stopwatch = field(default_factory=NoStopwatch)

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from orchestrator.core.events import Event
 from orchestrator.core.model import Slice
+from orchestrator.core.timing import Brake
 
-__all__ = ["Boundary", "Family", "Gate", "Observer"]
+__all__ = ["Boundary", "Family", "Gate", "NoStopwatch", "Observer", "Stopwatch"]
 
 
 class Family(StrEnum):
@@ -64,3 +65,26 @@ class Boundary(Protocol):
     """A named point where a crash must do no harm. Production: does nothing. Tests: may raise or kill."""
 
     def reached(self, name: str) -> None: ...
+
+
+class Stopwatch(Protocol):
+    """Told what a run waits for beside its slices, on the event loop's own thread, whenever that changes;
+    telling it the same twice is harmless. Must not block, and must not raise."""
+
+    def held(self, by: Brake, *, on: bool) -> None:
+        """Something that wants to go is held back by ``by`` from now on, or nothing is any more."""
+        ...
+
+    def counting(self, questions: int) -> None:
+        """So many questions about numbers of lines are out."""
+        ...
+
+
+class NoStopwatch:
+    """Nobody wants to know."""
+
+    def held(self, by: Brake, *, on: bool) -> None:
+        """Not noted."""
+
+    def counting(self, questions: int) -> None:
+        """Not noted."""
