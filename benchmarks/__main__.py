@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from benchmarks.summary import Outcome, print_summary, write_markdown
 NOT_BENCHMARKS = {"__main__", "emulated", "report", "summary"}
 PATIENCE_S = 3600.0
 """How long one benchmark may take."""
+GRACE_S = 30.0
 
 
 def names() -> list[str]:
@@ -84,8 +86,12 @@ def _ended(child: subprocess.Popen[bytes]) -> str:
     try:
         code = child.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        child.send_signal(signal.SIGINT)  # it takes what it has started with it
+        try:
+            child.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
         return f"not done after {PATIENCE_S:,.0f} s"
     except KeyboardInterrupt:
         child.wait()  # it got the same signal

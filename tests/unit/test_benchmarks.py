@@ -27,6 +27,13 @@ def main():
     Path(os.environ["BENCH_RECORD"]).write_text(line)
 """
 
+ENDLESS = """
+import time
+
+def main():
+    time.sleep(3600)
+"""
+
 
 @pytest.mark.parametrize(
     ("row", "verdict"),
@@ -127,6 +134,17 @@ def test_one_benchmark_that_fails_does_not_stop_the_others(
     said = " ".join(capfd.readouterr().out.split())
     assert "not measured: broken, all of it: ended with 1: RuntimeError: no emulator" in said
     assert "1 met, 0 missed" in said
+
+
+def test_a_benchmark_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time a benchmark is interrupted and stands in the summary as not done."""
+    package = tmp_path / "benchmarks"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "endless.py").write_text(ENDLESS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "PATIENCE_S", 1.0)
+    assert command.run("benchmarks.endless").failure.startswith("not done after 1 s")
 
 
 def test_an_unknown_benchmark_is_refused_before_any_runs(capsys: pytest.CaptureFixture[str]) -> None:
