@@ -1,10 +1,11 @@
 """What does a slice cost, in processor time and memory, with a thousand of them and with a million?
 
-The engine and the manifest on disk are the real ones, under a virtual clock; the service answers in process
-and remembers only what is outstanding, and files hold nothing: no byte is moved, so what is measured is the
-control process alone, the service's share of it included. Each size runs in a process of its own, then is
-run again with nothing left to do, then asked for its ``status``. Beside it: the smallest size, and what is
-promised. ``SCALE_SLICES`` is the largest size (100,000 unless said otherwise).
+The engine and the manifest on disk are the real ones, under a virtual clock by which a commit takes some
+milliseconds, as a disk's does. The service answers in process and remembers only what is outstanding, and
+files hold nothing: no byte is moved, so what is measured is the control process alone, the service's share of
+it included. Each size runs in a process of its own, then is run again with nothing left to do, then asked for
+its ``status``. Beside it: the smallest size, and what is promised. ``SCALE_SLICES`` is the largest size
+(100,000 unless said otherwise).
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.gate import RequestGate
 from orchestrator.engine.run import run
 from orchestrator.errors import RemoteTaskNotFound
-from orchestrator.manifest.store import open_writer
+from orchestrator.manifest.store import SqliteManifest, open_writer
 from orchestrator.ports.control import Family, Observer
 from orchestrator.ports.files import Publication, PublishOutcome
 from orchestrator.ports.service import Bucket, Histogram, LogStore
+from orchestrator.ports.store import Changes
 from orchestrator.testing.loop import VirtualTime, run_virtual
 
 LARGEST = int(os.environ.get("SCALE_SLICES", "100000"))
@@ -50,8 +52,10 @@ LINES_PER_S = 5
 SLICE_S = 196
 """What the planner makes of a thousand lines at that rate, headroom and buckets considered."""
 ENDS_AT_S = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-REMOTE_S = 20.0
+REMOTE_S = 5.0
 """How long a remote task runs."""
+COMMIT_S = 0.005
+LIMITS = Limits(requests_per_s=1000.0, tasks=100, downloads=20)
 
 
 @dataclass(slots=True)
@@ -216,6 +220,14 @@ class _Destination:
         return expected
 
 
+class _Manifest(SqliteManifest):
+    """A manifest whose commits take time: meanwhile things happen that go into the next one."""
+
+    async def commit(self, changes: Changes) -> None:
+        await super().commit(changes)
+        await asyncio.sleep(COMMIT_S)
+
+
 class _NoBoundary:
     def reached(self, name: str) -> None:
         """Nothing happens here."""
@@ -240,15 +252,15 @@ def job_file(folder: Path, slices: int) -> Path:
 def exported(folder: Path) -> Report:
     """Run the job file of ``folder`` to its end."""
     (job,) = load(folder / "jobs.toml").jobs
-    limits = Limits(requests_per_s=100.0)
 
     async def main(time: VirtualTime) -> Report:
-        gate = RequestGate(requests_per_s=limits.requests_per_s, queries=limits.queries, rng=time.rng)
+        gate = RequestGate(requests_per_s=LIMITS.requests_per_s, queries=LIMITS.queries, rng=time.rng)
         service = _Service(time, gate)
         opened = open_writer(
             folder / "orchestrator.db", now=time.clock.now, new_id=lambda: time.rng.token_hex(8)
         )
         async with opened as manifest:
+            manifest.__class__ = _Manifest  # there is no other door to one on disk
             room = Room(
                 manifest=manifest,
                 data_plane=_DataPlane(gate),
@@ -256,7 +268,7 @@ def exported(folder: Path) -> Report:
                 rng=time.rng,
                 observer=_Quiet(),
                 boundary=_NoBoundary(),
-                limits=limits,
+                limits=LIMITS,
                 requests=lambda: gate.counts,
             )
             context = JobContext(job, UTC, service, service, service, _Destination())

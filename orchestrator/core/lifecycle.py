@@ -24,11 +24,12 @@ changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core import dividing, letting_go, resuming, settling, submitting, transferring, watching
 from orchestrator.core import events as ev
+from orchestrator.core.changing import replace
 from orchestrator.core.model import Slice, SliceState
 from orchestrator.core.rules import IllegalEvent, Rules
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.core import events as ev
+from orchestrator.core.changing import replace
 from orchestrator.core.letting_go import discard, fail, let_go, outdated
 from orchestrator.core.model import Evidence, Receipt, RemoteTask, Slice, SliceState
 from orchestrator.core.reasons import Reason, short_by

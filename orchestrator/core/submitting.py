@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from orchestrator.core import events as ev
+from orchestrator.core.changing import replace
 from orchestrator.core.dividing import split
 from orchestrator.core.job import MAX_LINES_PER_REMOTE_TASK, Job, Order
 from orchestrator.core.letting_go import fail
