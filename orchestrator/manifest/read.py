@@ -4,7 +4,7 @@ connection."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
@@ -16,7 +16,7 @@ from orchestrator.errors import ManifestDamaged, UsageError
 from orchestrator.manifest.apply import ALL_STREAMS, EVER
 from orchestrator.manifest.named import sql
 from orchestrator.manifest.rows import acceptance_of, identity_of, line_of, slice_of, task_of
-from orchestrator.ports.store import Acceptance, JobCounts, JournalLine
+from orchestrator.ports.store import Acceptance, JobCounts, JournalLine, SliceIds
 
 __all__ = [
     "acceptances",
@@ -203,7 +203,7 @@ def admissible(
     now: float,
     limit: int,
     *,
-    without: Container[str] = (),
+    without: SliceIds = (),
     whole_end: int = 0,
 ) -> tuple[Slice, ...]:
     """Two indexes answer: the planned slices that never waited in order of time, and the few whose wait is

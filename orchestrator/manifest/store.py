@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,6 +47,7 @@ from orchestrator.ports.store import (
     LedgerRow,
     ManifestReader,
     ManifestWriter,
+    SliceIds,
 )
 
 __all__ = ["MemoryManifest", "SqliteManifest", "SqliteReader", "open_memory", "open_reader", "open_writer"]
@@ -129,7 +130,7 @@ class SqliteReader(Telling):
         )
 
     async def admissible(
-        self, job: str, now: float, limit: int, *, without: Container[str] = (), whole_end: int = 0
+        self, job: str, now: float, limit: int, *, without: SliceIds = (), whole_end: int = 0
     ) -> tuple[Slice, ...]:
         return await self._ask(
             lambda connection: read.admissible(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,14 @@ __all__ = [
     "ManifestReader",
     "ManifestWriter",
     "Outlived",
+    "SliceIds",
 ]
+
+
+class SliceIds(Protocol):
+    """Knows which slices are in it."""
+
+    def __contains__(self, slice_id: str, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +240,7 @@ class ManifestReader(Protocol):
         ...
 
     async def admissible(
-        self, job: str, now: float, limit: int, *, without: Container[str] = (), whole_end: int = 0
+        self, job: str, now: float, limit: int, *, without: SliceIds = (), whole_end: int = 0
     ) -> tuple[Slice, ...]:
         """At most ``limit`` planned slices whose ``not_before_at`` has come, oldest window first, but for
         those with an id in ``without``, which must not change meanwhile; all there are, once they are no more
