@@ -18,8 +18,11 @@ from typing import Final
 from orchestrator.core.model import Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
+from orchestrator.dataplane.pieces import OVERLAP_BYTES as PIECE_OVERLAP_BYTES
+from orchestrator.dataplane.pieces import WORTH_BYTES, Pieces, Trial, UnlikeError, Widening
 from orchestrator.dataplane.staging import AppendFile
-from orchestrator.errors import BrokenBody, ServiceFault, Unreachable
+from orchestrator.errors import BrokenBody, FileMissing, ServiceFault, Unreachable
+from orchestrator.ports.files import PieceSource
 from orchestrator.ports.service import FileAnswer, FileSource
 
 __all__ = ["OVERLAP_BYTES", "RETRIES", "Fetch"]
@@ -62,6 +65,8 @@ class Fetch:
         self._run = run
         self._bandwidth = bandwidth
         self._admit = admit
+        self._tried = False
+        """Whether more connections were tried since the file last moved on by a recording's worth."""
 
     async def until_whole(self) -> None:
         """Everything is in the part file and was seen by the inflow. Raises what ``FileSource.open`` raises,
@@ -93,7 +98,9 @@ class Fetch:
                 reached = 0
             except Unreachable:
                 await self._inflow.drain()
-                failures = 1 if self._inflow.offset_bytes >= reached + RECORD_BYTES else failures + 1
+                moved_on = self._inflow.offset_bytes >= reached + RECORD_BYTES
+                failures = 1 if moved_on else failures + 1
+                self._tried = self._tried and not moved_on
                 reached = self._inflow.offset_bytes
                 if failures > RETRIES:
                     raise
@@ -117,19 +124,70 @@ class Fetch:
         known, have = inflow.progress, inflow.offset_bytes
         overlap = 0 if known.etag and known.total_bytes is not None else min(have, OVERLAP_BYTES)
         asked = have - overlap
-        async with self._source.open(
-            self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
-        ) as answer:
-            _refuse_unreadable(answer.content_encoding)
-            if have == ended_at and answer.offset_bytes < asked and answer.total_bytes in (None, have):
-                return True  # ranges are ignored: the whole file again would tell no more
-            await self._aligned(answer, asked)
-            total = inflow.progress.total_bytes
-            coming = max(0, total - inflow.offset_bytes) if total is not None else 0
-            await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
-            await self._receive(answer)
-        await inflow.drain()
+        trial: Trial | None = None
+        try:
+            async with self._source.open(
+                self._ticket.link, offset_bytes=asked, etag=known.etag if asked else ""
+            ) as answer:
+                _refuse_unreadable(answer.content_encoding)
+                if have == ended_at and answer.offset_bytes < asked and answer.total_bytes in (None, have):
+                    return True  # ranges are ignored: the whole file again would tell no more
+                await self._aligned(answer, asked)
+                total = inflow.progress.total_bytes
+                coming = max(0, total - inflow.offset_bytes) if total is not None else 0
+                await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
+                trial = self._trial()
+                pieces = await self._receive(answer, trial)
+            await inflow.drain()
+            if trial is not None and pieces is not None:
+                await self._in_pieces(pieces, trial.rate)
+        finally:
+            if trial is not None:
+                await trial.end()
         return total is None or inflow.offset_bytes >= total
+
+    def _trial(self) -> Trial | None:
+        """Whether it shall be tried if more connections bring the rest faster."""
+        source, inflow, ticket = self._source, self._inflow, self._ticket
+        etag, total = inflow.progress.etag, inflow.progress.total_bytes
+        if not isinstance(source, PieceSource) or not etag or total is None:
+            return None
+        if self._tried or inflow.progress.alone or total - inflow.offset_bytes < WORTH_BYTES:
+            return None
+        self._tried = True
+
+        def begin(start: int) -> Pieces:
+            return Pieces(source, ticket.link, etag, start, total, self._arrived)
+
+        return Trial(total, ticket.bandwidth_bytes_per_s, begin)
+
+    async def _arrived(self, size_bytes: int) -> None:
+        inflow = self._inflow
+        inflow.progress = replace(inflow.progress, wire_bytes=inflow.progress.wire_bytes + size_bytes)
+        await self._bandwidth.after(size_bytes, self._ticket.bandwidth_bytes_per_s)
+
+    async def _in_pieces(self, pieces: Pieces, rate: float) -> None:
+        """The rest by several connections. A server that is no good at pieces is not asked for one again:
+        what it did give in order stays, and one connection goes on from there, or anew if pieces and whole
+        do not fit."""
+        loop = asyncio.get_running_loop()
+        before = await finished(
+            self._run(partial(self._part.read, pieces.start - PIECE_OVERLAP_BYTES, PIECE_OVERLAP_BYTES))
+        )
+        widening = Widening(pieces, rate, loop.time())
+        try:
+            async for chunk in pieces.in_order(before):
+                await self._inflow.take(chunk)
+                widening.look(loop.time())
+        except UnlikeError:
+            self._go_alone()
+            raise _ChangedError("a piece of it holds other bytes than the whole") from None
+        except (ServiceFault, FileMissing):
+            self._go_alone()
+        await self._inflow.drain()
+
+    def _go_alone(self) -> None:
+        self._inflow.progress = replace(self._inflow.progress, alone=True)
 
     async def _aligned(self, answer: FileAnswer, asked: int) -> None:
         """Takes over what the answer says of itself. An answer from the first byte on, when the rest was
@@ -155,14 +213,14 @@ class Fetch:
             total_bytes=inflow.progress.total_bytes if answer.total_bytes is None else answer.total_bytes,
         )
 
-    async def _receive(self, answer: FileAnswer) -> None:
+    async def _receive(self, answer: FileAnswer, trial: Trial | None) -> Pieces | None:
         """Take the body: bytes that are there already must come again as they are, then comes what is new.
-        Not even a strong ETag spares the comparison: it costs no byte on the wire."""
-        inflow = self._inflow
+        Not even a strong ETag spares the comparison: it costs no byte on the wire. Returns the pieces that
+        bring the rest, None when it came to its end."""
+        inflow, loop = self._inflow, asyncio.get_running_loop()
         total, at, have = inflow.progress.total_bytes, answer.offset_bytes, inflow.offset_bytes
         async for chunk in answer.chunks:
-            inflow.progress = replace(inflow.progress, wire_bytes=inflow.progress.wire_bytes + len(chunk))
-            await self._bandwidth.after(len(chunk), self._ticket.bandwidth_bytes_per_s)
+            await self._arrived(len(chunk))
             fresh = chunk
             if at < have:
                 again, fresh = chunk[: have - at], chunk[have - at :]
@@ -173,9 +231,17 @@ class Fetch:
                 continue
             if total is not None and inflow.offset_bytes + len(fresh) > total:
                 raise BrokenBody(f"more than the {total} bytes that were announced")
+            if trial is not None:
+                ends_at = await trial.hands_over(loop.time(), inflow.offset_bytes + len(fresh))
+                if trial.pieces is not None and trial.pieces.failed:
+                    self._go_alone()
+                if trial.pieces is not None and ends_at is not None:
+                    await inflow.take(fresh[: ends_at - inflow.offset_bytes])
+                    return trial.pieces
             await inflow.take(fresh)
         if at < have:
             raise Unreachable("the file ended inside the part that was fetched before")
+        return None
 
 
 def _refuse_unreadable(content_encoding: str) -> None:

@@ -119,7 +119,7 @@ class Inflow:
         self._buffer, self._buffered, self.offset_bytes, self._recorded = [], 0, 0, 0
         self._sha = hashlib.sha256()
         self._intake.restart()
-        self.progress = Progress(wire_bytes=self.progress.wire_bytes)
+        self.progress = Progress(wire_bytes=self.progress.wire_bytes, alone=self.progress.alone)
         await finished(self._run(self._part.cut))
 
     async def take(self, chunk: bytes) -> None:

@@ -86,7 +86,8 @@ def _empty(folder: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The sidecar. ``offset_bytes`` of the part are durable; ``sha256`` is "" until all is fetched;
-    ``receipt`` is set when the artifact stands, for the ticket that ``fingerprint`` describes."""
+    ``receipt`` is set when the artifact stands, for the ticket that ``fingerprint`` describes. ``alone``:
+    asking for this file in pieces went wrong."""
 
     offset_bytes: int = 0
     etag: str = ""
@@ -95,6 +96,7 @@ class Progress:
     sha256: str = ""
     receipt: dict[str, Any] | None = field(default=None)
     fingerprint: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.core.job import DestinationSpec
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.core.redact import PresignedLink
 from orchestrator.errors import OrchestratorError
+from orchestrator.ports.service import FileAnswer
 
-__all__ = ["DataPlane", "Destination", "Publication", "PublishOutcome"]
+__all__ = ["DataPlane", "Destination", "PieceSource", "Publication", "PublishOutcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,19 @@ class DataPlane(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class PieceSource(Protocol):
+    """A FileSource that can also ask for a piece of a file, so that several connections may bring one."""
+
+    def piece(
+        self, link: PresignedLink, *, start_bytes: int, end_bytes: int, etag: str
+    ) -> AbstractAsyncContextManager[FileAnswer]:
+        """GET from ``start_bytes`` up to and without ``end_bytes``, with If-Range. A body that ends early
+        raises Unreachable after its bytes were handed out. Raises ServiceFault for an answer that is not
+        exactly that piece of the file with that strong ETag, and what ``FileSource.open`` raises."""
+        ...
 
 
 class DestinationFor(Protocol):

@@ -94,12 +94,15 @@ class HttpFileSource:
         """The promise of ``FileSource.open``. An ``etag`` that the server answers differently, a range it
         cannot place and an offset beyond its file all begin anew at 0, in sight of the caller through
         ``offset_bytes``."""
-        response = await self._requested(link, offset_bytes, etag)
+        asked = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
+        if offset_bytes and etag:
+            asked["If-Range"] = etag
+        response = await self._requested(link, asked)
         try:
             answer = await self._answer(link, response, offset_bytes, etag)
             if answer is None:
                 response.close()
-                response = await self._requested(link, 0, "")
+                response = await self._requested(link, {})
                 answer = await self._answer(link, response, 0, "")
             if answer is None:
                 raise ServiceFault(f"{_file(link)}: an answer to a range nobody asked for", status=206)
@@ -109,17 +112,44 @@ class HttpFileSource:
             # connection. A body read to its end has given its connection back already.
             response.close()
 
+    @asynccontextmanager
+    async def piece(
+        self, link: PresignedLink, *, start_bytes: int, end_bytes: int, etag: str
+    ) -> AsyncGenerator[FileAnswer, None]:
+        """The promise of ``PieceSource.piece``."""
+        asked = {"Range": f"bytes={start_bytes}-{end_bytes - 1}", "If-Range": etag}
+        response = await self._requested(link, asked)
+        try:
+            if response.status >= 300 and response.status != 416:
+                raise await _refused(link, response)
+            start, end, total = _range_of(response)
+            if (
+                response.status != 206
+                or (start, end) != (start_bytes, end_bytes)
+                or total is None
+                or _strong(response) != etag
+            ):
+                raise ServiceFault(
+                    f"{_file(link)}: no piece of it where one was asked for", status=response.status
+                )
+            yield FileAnswer(
+                offset_bytes=start_bytes,
+                total_bytes=total,
+                etag=etag,
+                content_encoding=_encoding(response),
+                chunks=self._chunks(link, response, end_bytes - start_bytes),
+            )
+        finally:
+            response.close()
+
     async def close(self) -> None:
         """Close all connections; idempotent."""
         if self._http is not None:
             await self._http.close()
             self._http = None
 
-    async def _requested(self, link: PresignedLink, offset_bytes: int, etag: str) -> aiohttp.ClientResponse:
+    async def _requested(self, link: PresignedLink, headers: dict[str, str]) -> aiohttp.ClientResponse:
         """The first answer that is no redirect."""
-        headers = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
-        if offset_bytes and etag:
-            headers["If-Range"] = etag
         address = _address(link, link.reveal())
         for _ in range(MOST_REDIRECTS + 1):
             response = await self._get(link, address, headers)

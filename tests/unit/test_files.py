@@ -133,6 +133,85 @@ def test_what_cannot_be_continued_begins_anew(reply: Callable[[Seen], Reply]) ->
     assert body == BODY
 
 
+def _piece(reply: Callable[[Seen], Reply], server: list[Loopback] | None = None) -> tuple[FileAnswer, bytes]:
+    """What came of asking for bytes 100 to 199."""
+
+    async def run() -> tuple[FileAnswer, bytes]:
+        async with loopback(reply) as here:
+            if server is not None:
+                server.append(here)
+            files = HttpFileSource()
+            try:
+                link = PresignedLink(here.origin + SIGNED)
+                async with files.piece(link, start_bytes=100, end_bytes=200, etag='"v1"') as found:
+                    return found, b"".join([block async for block in found.chunks])
+            finally:
+                await files.close()
+
+    return asyncio.run(run())
+
+
+def _part(
+    start: int = 100,
+    end: int = 199,
+    total: str = str(len(BODY)),
+    etag: str = '"v1"',
+    body: bytes = BODY[100:200],
+) -> bytes:
+    return answer(body, 206, etag=etag, content_range=f"bytes {start}-{end}/{total}")
+
+
+def test_a_piece_is_asked_for_with_both_its_ends() -> None:
+    """The request names first and last byte and the ETag, and exactly that piece is handed out."""
+    server: list[Loopback] = []
+    found, body = _piece(lambda _: _part(), server)
+    (seen,) = server[0].seen
+    assert (seen.headers["range"], seen.headers["if-range"]) == ("bytes=100-199", '"v1"')
+    assert seen.target == SIGNED
+    assert (found.offset_bytes, found.total_bytes, found.etag) == (100, len(BODY), '"v1"')
+    assert body == BODY[100:200]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (answer(BODY, etag='"v1"'), ServiceFault),
+        (_part(start=99, end=198), ServiceFault),
+        (_part(end=198), ServiceFault),
+        (_part(total="*"), ServiceFault),
+        (_part(etag='"v2"'), ServiceFault),
+        (_part(etag='W/"v1"'), ServiceFault),
+        (answer(BODY[100:200], 206, etag='"v1"'), ServiceFault),
+        (answer(b"", 416, content_range=f"bytes */{len(BODY)}"), ServiceFault),
+        (answer(b"", 503), ServiceFault),
+        (answer(b"", 403), LinkRefused),
+        (answer(b"", 404), FileMissing),
+        (_part(body=BODY[100:150]), Unreachable),
+        (None, Unreachable),
+    ],
+    ids=[
+        "ranges ignored",
+        "placed elsewhere",
+        "shorter",
+        "no length",
+        "another etag",
+        "weak etag",
+        "unplaced",
+        "416",
+        "503",
+        "403",
+        "404",
+        "cut off",
+        "hung up",
+    ],
+)
+def test_what_is_not_that_piece_is_refused(reply: Reply, error: type[ServiceError]) -> None:
+    """Another place, length or version of the file, or all of it: an error, and no byte that would be taken
+    for the piece."""
+    with pytest.raises(error):
+        _piece(lambda _: reply)
+
+
 def test_a_file_already_whole_has_nothing_left() -> None:
     """An offset at the very end gives no bytes and no error."""
     found, body = _fetch(_ranged, offset_bytes=len(BODY), etag='"v1"')
