@@ -24,7 +24,7 @@ __all__ = ["JobStatus", "identity_fault", "job_status", "manifest_to_read", "poi
 class JobStatus:
     """How far one job is. ``counts`` are of the slices inside the asked window; ``settled_to`` is None when
     its first second is missing and nobody accepted that; ``next_due_at`` when the next planned slice may be
-    tried."""
+    tried, None when one may at once, or none is planned."""
 
     job: Job
     covered: WindowSet
@@ -106,7 +106,7 @@ async def job_status(job: Job, manifest: ManifestReader, jobs_words: str = "") -
         gaps=gaps,
         settled_to=settled_s,
         counts=counts,
-        next_due_at=await manifest.next_due_at(job.name),
+        next_due_at=await manifest.next_due_at(job.name) or None,
         vanished_since=await vanished_since(job, manifest),
     )
 

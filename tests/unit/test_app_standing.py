@@ -259,3 +259,17 @@ def test_a_long_journal_shortens_the_time_it_is_judged_by(memory: MemoryManifest
         assert (found[0], found[1]) == (100.0, 5.0)
 
     told(memory, work)
+
+
+def test_a_next_try_is_told_only_when_it_is_waited_for(memory: MemoryManifest) -> None:
+    """A slice that may go at once has no date; the earliest one that waits has."""
+
+    async def work(manifest: SqliteManifest) -> None:
+        at_once, later = piece(0, 100, SliceState.PLANNED), piece(100, 200, SliceState.PLANNED)
+        await manifest.commit(Changes(slices=(at_once,)))
+        assert (await job_status(JOB, manifest)).next_due_at is None
+        waits = replace(at_once, not_before_at=NOW + 60), replace(later, not_before_at=NOW + 50)
+        await manifest.commit(Changes(slices=waits))
+        assert (await job_status(JOB, manifest)).next_due_at == NOW + 50
+
+    told(memory, work)
