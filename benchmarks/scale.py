@@ -379,7 +379,7 @@ def main() -> None:
     cost.append(Row(label, largest.each_us, flat_from.each_us, target=FLAT))
     print_table("Processor time of a slice, from plan to coverage", "µs", "smallest", cost)
     memory = [
-        Row(f"{size.slices:,} slices{what}", taken / 1e6, MOST_BYTES / 1e6, target=1.0)
+        Row(f"{size.slices:,} slices{what}", taken / 1e6, MOST_BYTES / 1e6, 1.0 if size is largest else None)
         for size in found
         for what, taken in (("", size.memory_bytes), (", run again", size.again_memory_bytes))
     ]

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from operator import attrgetter
 
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.series import Series
@@ -26,6 +27,8 @@ _DEAD_AFTER = 2
 _TOO_MUCH_AFTER = 6
 """The same, for answers that say the window was too much: shorter ones follow."""
 
+
+_START_AND_LINES = attrgetter("start_s", "lines")
 
 _SILENT_AFTER = 3
 _ASK_EVERY = 10
@@ -178,5 +181,4 @@ class Counting:
 
 
 def _series(window: Window, answer: Histogram) -> Series:
-    buckets = ((bucket.start_s, bucket.lines) for bucket in answer.buckets)
-    return Series.of_buckets(window, answer.interval_s, buckets)
+    return Series.of_buckets(window, answer.interval_s, map(_START_AND_LINES, answer.buckets))
