@@ -68,16 +68,26 @@ def stored_form(ticket: Ticket, shape: Shape, layers: tuple[Packing, ...], *, re
 
 
 class Rewriting:
-    """Feeds decoded bytes through: the rows inside ``keep`` (all, when it is None) reach the encoder in the
+    """Decoded bytes go through: the rows inside ``keep`` (all, when it is None) reach the encoder in the
     stored shape.
 
-    ``rows`` counts them. ``finish`` as for ``RowStream``; ``close`` ends the stored file.
+    ``taken`` gives the rows of the next bytes as they are stored, ``ended`` those left over as ``finish`` of
+    ``RowStream`` does; ``store`` takes what they gave, in that order, and may be at work on another thread
+    while they are. ``close`` ends the stored file. ``rows`` counts. ``verbatim``: a survey found all bytes to
+    be what is stored.
     """
 
     def __init__(
-        self, ticket: Ticket, keep: Window | None, form: Form, sink: Callable[[bytes], None]
+        self,
+        ticket: Ticket,
+        keep: Window | None,
+        form: Form,
+        sink: Callable[[bytes], None],
+        *,
+        verbatim: bool = False,
     ) -> None:
         self.rows = 0
+        self._verbatim = verbatim
         self._ticket = ticket
         self._keep = milliseconds_of(ticket) if keep is not None and ticket.part else keep
         self._shape = form.shape
@@ -97,35 +107,41 @@ class Rewriting:
     def sha256(self) -> str:
         return self._encoder.sha256
 
-    def feed(self, plain: bytes) -> None:
-        self._write(self._stream.feed(plain))
+    def taken(self, plain: bytes) -> bytes:
+        if self._verbatim:
+            self.rows += plain.count(b"\n")
+            return plain
+        return self._as_stored(self._stream.feed(plain))
 
-    def finish(self) -> None:
-        self._write(self._stream.finish())
+    def ended(self) -> bytes:
+        return b"" if self._verbatim else self._as_stored(self._stream.finish())
+
+    def store(self, content: bytes) -> None:
+        if content:
+            self._encoder.write(content)
 
     def close(self) -> None:
         if self._shape is Shape.JSON_ARRAY:
             self._encoder.write(b"]\n" if self._begun else b"[]\n")
         self._encoder.close()
 
-    def _write(self, region: bytes) -> None:
+    def _as_stored(self, region: bytes) -> bytes:
         if not region:
-            return
+            return b""
         served = self._stream.shape
         region, count = self._picked(region, served)
         if not count:
-            return
+            return b""
         self.rows += count
+        begun, self._begun = self._begun, True
         if self._shape is Shape.JSON_ARRAY:
             joined = b",\n".join(row.rstrip(b"\r\n") for row in split_rows(region, served))
-            self._encoder.write((b",\n" if self._begun else b"[") + joined)
-        elif served is Shape.CSV and self._shape is Shape.JSON_LINES:
-            self._encoder.write(objects(region, self._stream.columns))
-        elif self._shape is served and self._ticket.output is Output.RAW:
-            self._encoder.write(region if self._begun else self._stream.bom + self._stream.header + region)
-        else:
-            self._encoder.write(plain_lines(region))
-        self._begun = True
+            return (b",\n" if begun else b"[") + joined
+        if served is Shape.CSV and self._shape is Shape.JSON_LINES:
+            return objects(region, self._stream.columns)
+        if self._shape is served and self._ticket.output is Output.RAW:
+            return region if begun else self._stream.bom + self._stream.header + region
+        return plain_lines(region)
 
     def _picked(self, region: bytes, served: Shape) -> tuple[bytes, int]:
         """The rows to keep, and how many."""

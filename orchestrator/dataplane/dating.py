@@ -87,7 +87,8 @@ class JsonDater(Dater):
         flat = key + rb"(?<!\\" + key + rb")\s*+:\s*+"
         self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
         self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
-        self._anything = re.compile(before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40}))')
+        # Looked ahead at, so that the quote that ends one value may begin the next name.
+        self._anything = re.compile(rb"(?=" + before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40})))')
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 
@@ -45,8 +45,10 @@ from orchestrator.ports.service import FileSource
 
 __all__ = ["transfer"]
 
-_STEP_BYTES: Final = 8 << 20
-"""Decoded bytes per visit to the pool, so that a cancellation is soon noticed."""
+T = TypeVar("T")
+
+_STEP_BYTES: Final = 4 << 20
+"""Decoded bytes per visit to the pool, so that a cancellation is soon noticed; two steps are in memory."""
 _WORTH_MARKING_BYTES: Final = 1 << 20
 """Fetching less again costs less than recording that it was fetched."""
 
@@ -235,7 +237,8 @@ class _Transfer:
         staged: tuple[int, str, int] | None = None
         if survey.rows and verdict.keep is not None and expected != 0:
             if rewrites:
-                staged = await self._rewritten(form, verdict)
+                verbatim = survey.plain_lines and not verdict.clips
+                staged = await self._rewritten(form, verdict, verbatim=verbatim)
             else:
                 await self._mark_whole()
                 staged = await finished(self._run(partial(self._taken_over, survey.rows)))
@@ -279,43 +282,62 @@ class _Transfer:
         await self._mark_whole()
         self._layers = []
         blocks = decoded(self._area.part, self._layers) if self._part.is_open else iter(())
-        await self._pumped(blocks, survey)
+        async for _ in self._steps(blocks, survey.feed, survey.finish):
+            pass
         return survey
 
-    async def _pumped(self, blocks: Iterator[bytes | None], sink: Survey | Rewriting) -> None:
-        ended_member = False
+    async def _steps(
+        self, blocks: Iterator[bytes | None], feed: Callable[[bytes], T], finish: Callable[[], T]
+    ) -> AsyncIterator[list[T]]:
+        """What ``feed`` makes of the blocks, and ``finish`` of the end of the file and of each member; as much
+        at a time as one visit to the pool gives."""
+        ended_member = over = False
 
-        def step() -> bool:
-            nonlocal ended_member
+        def step() -> list[T]:
+            nonlocal ended_member, over
             done = 0
+            made: list[T] = []
             with storage_faults(self._area.part):
                 while done < _STEP_BYTES:
                     try:
                         block = next(blocks)
                     except StopIteration:
-                        if not ended_member:
-                            sink.finish()
-                        return False
+                        over = True
+                        return made if ended_member else [*made, finish()]
                     ended_member = block is None
-                    if block is None:
-                        sink.finish()
-                    else:
-                        sink.feed(block)
-                        done += len(block)
-            return True
+                    made.append(finish() if block is None else feed(block))
+                    done += len(block or b"")
+            return made
 
-        while await finished(self._run(step)):
-            pass
+        while not over:
+            yield await finished(self._run(step))
 
-    async def _rewritten(self, form: Form, verdict: Verdict) -> tuple[int, str, int]:
+    async def _rewritten(self, form: Form, verdict: Verdict, *, verbatim: bool) -> tuple[int, str, int]:
         """Writes the artifact; returns its size, digest and rows. Half an artifact is of no use and does not
-        stay, least of all on a full disk."""
+        stay, least of all on a full disk. While one step is compressed and written the next is decoded."""
         await self._mark_whole()
         grows = bool(self._layers) or not form.packings
-        rewriting = Rewriting(self._ticket, verdict.keep if verdict.clips else None, form, self._write_draft)
+        keep = verdict.keep if verdict.clips else None
+        rewriting = Rewriting(self._ticket, keep, form, self._write_draft, verbatim=verbatim)
+        writing: asyncio.Future[None] | None = None
+
+        def write(step: list[bytes]) -> None:
+            for content in step:
+                rewriting.store(content)
+
         try:
             await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
-            await self._pumped(decoded(self._area.part), rewriting)
+            try:
+                async for step in self._steps(decoded(self._area.part), rewriting.taken, rewriting.ended):
+                    if writing is not None:
+                        await finished(writing)
+                    writing = self._run(partial(write, step))
+            finally:
+                if writing is not None:
+                    await asyncio.wait((writing,))
+                    writing.exception()  # raised below, unless something came first
+            if writing is not None:
+                writing.result()
             await finished(self._run(partial(self._finish_draft, rewriting)))
         except (asyncio.CancelledError, OrchestratorError):
             await finished(self._run(self._drop_draft))

@@ -321,8 +321,8 @@ def clip(body: bytes, asked: Ticket, wire: list[int], disk: list[int]) -> Clippe
         form = stored_form(asked, survey.stream.shape, (), rewritten=True)
         rewriting = Rewriting(asked, verdict.keep, form, out.append)
         for block in blocks:
-            rewriting.feed(block)
-        rewriting.finish()
+            rewriting.store(rewriting.taken(block))
+        rewriting.store(rewriting.ended())
         rewriting.close()
         stored = rewriting.rows
     assert expected is None or stored == expected, "the same bytes gave different rows"

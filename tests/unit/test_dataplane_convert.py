@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,7 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.job import Compression, Output, ServedFormat
+from orchestrator.core.model import LinkExpired, Receipt
+from orchestrator.dataplane import transfer as transfer_module
+from orchestrator.dataplane.convert import Rewriting
 from orchestrator.dataplane.encode import Encoder
+from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.dataplane.sniff import Packing
 from orchestrator.errors import BrokenBody, OrchestratorError, UsageError
 from tests.unit.dataplane_kit import (
@@ -194,3 +200,40 @@ def test_random_files_raise_nothing_but_our_errors(
             pass
         except OrchestratorError as error:
             assert error.code == "rows_outside_window"  # noqa: PT017
+
+
+@pytest.mark.parametrize("verbatim", [True, False])
+def test_steps_are_stored_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbatim: bool
+) -> None:
+    """While one step is compressed the next is decoded, but never compressed beside it: the stored file has
+    every row in its place, whether rows are looked at or taken as they are."""
+    monkeypatch.setattr(transfer_module, "_STEP_BYTES", 1)
+    store = Rewriting.store
+    busy: list[int] = []
+
+    def slowly(self: Rewriting, content: bytes) -> None:
+        busy.append(1)
+        assert len(busy) == 1
+        time.sleep(0.001)
+        store(self, content)
+        busy.pop()
+
+    monkeypatch.setattr(Rewriting, "store", slowly)
+    body = json_lines(rows(20_000))
+    body = body if verbatim else body.replace(b"\n", b"\r\n")
+    asked = ticket(tmp_path, output=Output.JSONL, compression=Compression.ZSTD)
+
+    async def once() -> Receipt | LinkExpired:
+        plane = InlineDataPlane(Server(body))
+        try:
+            return await plane.transfer(asked)
+        finally:
+            await plane.close()
+
+    receipt = asyncio.run(once())
+    assert isinstance(receipt, Receipt)
+    content = Path(receipt.staged_path).read_bytes()
+    assert unpacked(content, receipt.form) == body.replace(b"\r\n", b"\n")
+    assert receipt.stored_sha256 == hashlib.sha256(content).hexdigest()
+    assert receipt.stored_rows == 20_000

@@ -262,11 +262,23 @@ def too_few(number: int, answer: FileAnswer) -> FileAnswer:
     return FileAnswer(answer.offset_bytes, answer.total_bytes, answer.etag, "", halved())
 
 
+def cut_off(number: int, answer: FileAnswer) -> FileAnswer:
+    async def begun() -> AsyncIterator[bytes]:
+        left = PIECE_BYTES // 2
+        async for chunk in answer.chunks:
+            if left <= 0:
+                return
+            left -= len(chunk)
+            yield chunk
+
+    return FileAnswer(answer.offset_bytes, answer.total_bytes, answer.etag, "", begun())
+
+
 def refuses(number: int, answer: FileAnswer) -> FileAnswer:
     raise ServiceFault("200 where a piece was asked for", status=200)
 
 
-LIES = [other_place, other_length, other_etag, other_bytes, too_many, too_few, refuses]
+LIES = [other_place, other_length, other_etag, other_bytes, too_many, too_few, cut_off, refuses]
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -278,6 +290,17 @@ def test_a_server_that_lies_about_pieces_gives_the_right_file_all_the_same(
     what is stored is the file that one connection brings."""
     source = Slow()
     source.spoils = lambda number, answer: lie(number, answer) if number >= since else answer
+    receipt, _ = carried_out(source, tmp_path)
+    assert stored(receipt) == BODY
+
+
+def test_a_last_piece_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
+    """No piece follows it whose overlap would not fit; the file is whole all the same."""
+    source = Slow()
+    end = len(BODY)
+    source.spoils = lambda number, answer: (
+        cut_off(number, answer) if source.pieces[number][1] == end else answer
+    )
     receipt, _ = carried_out(source, tmp_path)
     assert stored(receipt) == BODY
 

@@ -19,6 +19,7 @@ from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.dataplane.survey import Survey
 from orchestrator.dataplane.surveyor import Surveyor, Surveyors
 from orchestrator.errors import BrokenBody
+from orchestrator.testing.loop import VirtualTime, run_virtual
 from tests.unit.dataplane_kit import (
     SERVED,
     START_S,
@@ -143,19 +144,49 @@ def test_a_file_that_begins_anew_is_surveyed_anew(tmp_path: Path, children: list
     """Rows of a file that changed while it was fetched are not counted."""
     source = Server(BODY, etag="", chunk_bytes=4096)
     source.mishaps = [(200_000, None)]
-    source.announced = len(BODY)
-    other = json_lines(rows(5_000, text="PUT /cart 201"))[: len(BODY)]
-
-    changing = Server(other, etag="", chunk_bytes=4096)
-    sources = [source, changing]
+    other = json_lines(rows(4_000, text="PUT /cart 201 and some words more than before"))
+    changed = Server(other, etag="", chunk_bytes=4096)
+    sources = [source, changed]
 
     class Both:
         def open(self, *arguments: Any, **options: Any) -> Any:
-            return (sources.pop(0) if len(sources) > 1 else changing).open(*arguments, **options)
+            return (sources.pop(0) if len(sources) > 1 else changed).open(*arguments, **options)
 
     receipt = fetched(Both(), ticket(tmp_path))
-    assert receipt.served_rows == 5_000
+    assert len(children) == 2
+    assert receipt.served_rows == 4_000
     assert Path(receipt.staged_path).read_bytes() == other
+
+
+def test_a_cancelled_transfer_leaves_no_child(tmp_path: Path, children: list[Surveyor]) -> None:
+    """Who surveyed a file that is not fetched to its end is gone before the transfer is."""
+    source = Server(BODY, chunk_bytes=4096)
+    source.pause_at = 200_000
+
+    async def once(_: VirtualTime) -> None:
+        plane = InlineDataPlane(source)
+        task = asyncio.ensure_future(plane.transfer(ticket(tmp_path)))
+        await source.paused.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert [child._child.poll() is not None for child in children] == [True]
+        await plane.close()
+
+    run_virtual(once)
+
+
+def test_a_child_does_not_believe_in_bytes_that_are_not_there(tmp_path: Path) -> None:
+    """A file that is shorter than was said is another one: no survey is better than a part of one."""
+    path = tmp_path / "part"
+    path.write_bytes(BODY)
+    child = Surveyor()
+    try:
+        child.begin(str(path), ticket(tmp_path))
+        child.goes_on(len(BODY) + 1)
+        assert child.finish() is None
+    finally:
+        child.end()
 
 
 def test_what_is_wrong_with_a_file_is_said_here(tmp_path: Path, children: list[Surveyor]) -> None:
