@@ -41,7 +41,7 @@ from orchestrator.core.window import Window
 from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.remote.files import HttpFileSource
 
-__all__ = ["Spent", "made", "served", "spent", "ticket"]
+__all__ = ["WINDOW", "Spent", "made", "served", "spent", "ticket"]
 
 SIZE_BYTES: Final = int(os.environ.get("FETCH_BYTES", "1000000000"))
 ROUNDS: Final = int(os.environ.get("FETCH_ROUNDS", "5"))
