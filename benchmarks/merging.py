@@ -165,6 +165,6 @@ def main() -> None:
             rows.append(
                 Row(label, ROWS / ours.duration_s / 1000, ROWS / theirs.duration_s / 1000, at_least=True)
             )
-            memory.append(Row(what, ours.memory_bytes / 1e6, MOST_BYTES / 1e6, target=1.0))
+            memory.append(Row(f"memory, {what}", ours.memory_bytes / 1e6, MOST_BYTES / 1e6, target=1.0))
     print_table(f"merge of {ROWS:,} rows in {FILES} files", "1,000 rows/s", "coreutils", rows)
     print_table("the most memory it took", "MB", "promised", memory)
