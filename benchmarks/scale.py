@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks.report import Row, print_table
 from orchestrator import load
+from orchestrator.cli.collecting import collect_seldom
 from orchestrator.core.job import JobIdentity, Limits
 from orchestrator.core.model import Accepted, CreateRequest, Receipt, RemoteTaskStatus, TaskPage, Ticket
 from orchestrator.core.redact import PresignedLink
@@ -279,6 +280,7 @@ def exported(folder: Path) -> Report:
 
 def _child(folder: Path) -> None:
     """One run, told as JSON on stdout."""
+    collect_seldom()  # as the command does
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     report = exported(folder)
     (job,) = report.jobs

@@ -22,6 +22,7 @@ from orchestrator.app.timekeeping import Timekeeper
 from orchestrator.app.wiring import House, Outside
 from orchestrator.cli import results, values
 from orchestrator.cli.checking import asked_for, chosen
+from orchestrator.cli.collecting import collect_seldom
 from orchestrator.cli.draining import signals_obeyed
 from orchestrator.cli.ending import Stage, complain
 from orchestrator.cli.fleets import fleet_json, masked
@@ -115,6 +116,7 @@ async def _run(
     *,
     timing: bool = False,
 ) -> tuple[JobFile, Report]:
+    collect_seldom()
     with logged(stage) as bare:
         stop = StopSignal()
         outside = replace(bare, stop=stop, timekeeper=Timekeeper(job_file.limits) if timing else None)
