@@ -14,15 +14,15 @@ time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 import orjson
 
 from orchestrator.core.job import Compression, Output
 from orchestrator.core.model import Ticket
 from orchestrator.core.window import Window
-from orchestrator.dataplane.csvform import Columns, cells_of, widened
+from orchestrator.dataplane.csvform import Columns, cells_of, tidy_cells, widened
 from orchestrator.dataplane.dating import Dater, dater_for, fine_dater_for
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.rows import RowStream, split_rows
@@ -32,6 +32,8 @@ from orchestrator.dataplane.survey import count_rows, served_shape
 from orchestrator.errors import UsageError
 
 __all__ = ["Form", "Rewriting", "objects", "plain_lines", "stored_form"]
+
+T = TypeVar("T")
 
 _PACKINGS: Final = {Compression.NONE: None, Compression.GZIP: Packing.GZIP, Compression.ZSTD: Packing.ZSTD}
 
@@ -177,23 +179,35 @@ def plain_lines(region: bytes) -> bytes:
 def objects(region: bytes, columns: Columns | None) -> bytes:
     """CSV rows as JSON lines."""
     names = columns.names if columns else ()
-    width = len(names)
+    tidy = tidy_cells(region)
+    if tidy is not None:
+        try:
+            return b"".join(
+                orjson.dumps(dict(_pairs(_keys(names, cells), cells)), option=orjson.OPT_APPEND_NEWLINE)
+                for cells in tidy
+            )
+        except orjson.JSONEncodeError:
+            pass  # a column whose name is no text: below it is written all the same
     lines: list[bytes] = []
     for row in split_rows(region, Shape.CSV):
-        cells = cells_of(row)
-        keys = names if len(cells) <= width else widened(names, len(cells))
+        raw = cells_of(row)
+        keys = _keys(names, raw)
         try:
             lines.append(
                 orjson.dumps(
-                    {key: cell.decode() for key, cell in _pairs(keys, cells)},
+                    {key: cell.decode() for key, cell in _pairs(keys, raw)},
                     option=orjson.OPT_APPEND_NEWLINE,
                 )
             )
         except (UnicodeDecodeError, orjson.JSONEncodeError):
-            texts = {key: cell.decode("utf-8", "surrogateescape") for key, cell in _pairs(keys, cells)}
+            texts = {key: cell.decode("utf-8", "surrogateescape") for key, cell in _pairs(keys, raw)}
             lines.append(json.dumps(texts, separators=(",", ":")).encode() + b"\n")
     return b"".join(lines)
 
 
-def _pairs(names: tuple[str, ...], cells: list[bytes]) -> Iterator[tuple[str, bytes]]:
+def _keys(names: tuple[str, ...], cells: Sequence[T]) -> tuple[str, ...]:
+    return names if len(cells) <= len(names) else widened(names, len(cells))
+
+
+def _pairs(names: tuple[str, ...], cells: Sequence[T]) -> Iterator[tuple[str, T]]:
     return zip(names, cells, strict=False)

@@ -3,13 +3,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.dataplane.times import AUTO_FIELDS, second_of
 
-__all__ = ["CSV_ROW", "CSV_ROWS", "Columns", "cells_of", "column_pattern", "header_of", "unquoted", "widened"]
+__all__ = [
+    "CSV_ROW",
+    "CSV_ROWS",
+    "Columns",
+    "cells_of",
+    "column_pattern",
+    "header_of",
+    "tidy_cells",
+    "unquoted",
+    "widened",
+]
 
 _FIELD: Final = rb'(?:"(?:[^"]++|"")*+"[^,\n]*+|(?!")[^,\n]*+)'
 CSV_ROW: Final = re.compile(rb"(?:" + _FIELD + rb",)*+" + _FIELD + rb"\n")
@@ -17,6 +29,10 @@ CSV_ROW: Final = re.compile(rb"(?:" + _FIELD + rb",)*+" + _FIELD + rb"\n")
 CSV_ROWS: Final = re.compile(rb"(?:(?:" + _FIELD + rb",)*+" + _FIELD + rb"\n)*+")
 """As many whole rows as there are."""
 _CELL: Final = re.compile(rb"(" + _FIELD + rb")(?:,|\r?\n?\Z)")
+
+_TIDY_CELL: Final = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
+_TIDY: Final = re.compile(rb"(?:(?:" + _TIDY_CELL + rb",)*+" + _TIDY_CELL + rb"\r?\n)*+")
+"""Rows that everybody reads alike: a cell is quoted as a whole or not at all."""
 
 _KNOWN: Final = frozenset(
     {*AUTO_FIELDS, "@raw", "@stream", "@seq", "@source", "message", "logstream", "time", "level"}
@@ -57,6 +73,17 @@ def cells_of(row: bytes) -> list[bytes]:
                 cells.append(b"")
             break
     return cells
+
+
+def tidy_cells(region: bytes) -> list[list[str]] | None:
+    """The values of all rows of a region, blank lines left out, as ``cells_of`` reads them; None where only it
+    is sure to: quotes inside of a cell, bytes that are not UTF-8, cells beyond measure."""
+    if _TIDY.fullmatch(region) is None:
+        return None
+    try:
+        return [cells for cells in csv.reader(io.StringIO(region.decode(), newline="")) if cells]
+    except (UnicodeDecodeError, csv.Error):
+        return None
 
 
 def column_pattern(index: int) -> re.Pattern[bytes]:

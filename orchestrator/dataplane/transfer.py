@@ -289,8 +289,8 @@ class _Transfer:
     async def _steps(
         self, blocks: Iterator[bytes | None], feed: Callable[[bytes], T], finish: Callable[[], T]
     ) -> AsyncIterator[list[T]]:
-        """What ``feed`` makes of the blocks, and ``finish`` of the end of the file and of each member; as much
-        at a time as one visit to the pool gives."""
+        """What ``feed`` makes of the blocks, and ``finish`` of the end of the file and of each member; as
+        much at a time as one visit to the pool gives."""
         ended_member = over = False
 
         def step() -> list[T]:

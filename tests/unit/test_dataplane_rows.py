@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.dataplane import rows as rows_module
-from orchestrator.dataplane.csvform import cells_of, header_of
+from orchestrator.dataplane.csvform import CSV_ROWS, cells_of, header_of, tidy_cells
 from orchestrator.dataplane.rows import RowStream, split_rows
 from orchestrator.dataplane.sniff import HEAD_BYTES, Shape
 from orchestrator.dataplane.survey import count_rows
@@ -237,3 +237,37 @@ def test_a_last_row_without_line_end_that_is_whole_is_one(body: bytes) -> None:
     region = stream.feed(body) + stream.finish()
     assert region.endswith(b"\n")
     assert stream.unterminated
+
+
+CELLS = [b"", b"a", b" ", "ü".encode(), b"\xff", b"\0", b"a b", b'"a"', b'""', b'"a,b"', b'"a\nb"', b"'"]
+CELLS += [b'"a\r\nb\rc"', b'"a""b"', b'"a"b', b'a"b', b'""a""', b"a\rb", b"\\", b"a" * 200_000]
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(CELLS),
+            min_size=1,
+            max_size=4,
+        ),
+        max_size=6,
+    ),
+    st.sampled_from([b"\n", b"\r\n"]),
+)
+def test_tidy_rows_are_read_alike_quickly_and_slowly(table: list[list[bytes]], end: bytes) -> None:
+    """All cells of a block at once are what each row's cells are, or nothing is said of them."""
+    region = b"".join(b",".join(cells) + end for cells in table)
+    if CSV_ROWS.fullmatch(region) is None:
+        return
+    found = tidy_cells(region)
+    if found is not None:
+        slow = [cells_of(row) for row in split_rows(region, Shape.CSV)]
+        assert found == [[cell.decode() for cell in cells] for cells in slow]
+
+
+def test_tidy_rows_are_most_rows() -> None:
+    """Quotes around a cell, doubled quotes and newlines in them are no reason to look at each row; quotes
+    inside of a cell, bytes that are no text and cells beyond measure are."""
+    assert tidy_cells(b'1,"a ""b""\nc",\r\n\r\n2,,x\n') == [["1", 'a "b"\nc', ""], ["2", "", "x"]]
+    for region in (b'a"b\n', b'"a"b\n', b"\xff\n", b"a\rb\n", b"a" * 200_000 + b"\n", b'"a\n'):
+        assert tidy_cells(region) is None
