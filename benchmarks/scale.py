@@ -377,7 +377,7 @@ def main() -> None:
     smallest, largest = found[0], found[-1]
     flat_from = next((size for size in found if size.slices >= FLAT_FROM * 0.9), smallest)
     cost = [Row(f"{size.slices:,} slices", size.each_us, smallest.each_us) for size in found]
-    label = f"{largest.slices:,} beside {flat_from.slices:,}"
+    label = f"a slice of {largest.slices:,} beside one of {flat_from.slices:,}"
     cost.append(Row(label, largest.each_us, flat_from.each_us, target=FLAT))
     print_table("Processor time of a slice, from plan to coverage", "µs", "smallest", cost)
     memory = [
