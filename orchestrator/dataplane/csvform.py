@@ -76,8 +76,8 @@ def cells_of(row: bytes) -> list[bytes]:
 
 
 def tidy_cells(region: bytes) -> list[list[str]] | None:
-    """The values of all rows of a region, blank lines left out, as ``cells_of`` reads them; None where only it
-    is sure to: quotes inside of a cell, bytes that are not UTF-8, cells beyond measure."""
+    """The values of all rows of a region, blank lines left out, as ``cells_of`` reads them; None where only
+    it is sure to: quotes inside of a cell, bytes that are not UTF-8, cells beyond measure."""
     if _TIDY.fullmatch(region) is None:
         return None
     try:
