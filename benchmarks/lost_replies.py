@@ -116,7 +116,7 @@ def main() -> None:
 
 def _print(what: str, slices: int, ours: Found, peer: Found | None) -> None:
     def row(name: str, of: Callable[[Found], float], most: float | None = None) -> Row:
-        return Row(f"{what}: {name}", of(ours), None if peer is None else of(peer), most=most)
+        return Row(name, of(ours), None if peer is None else of(peer), most=most)
 
     print_table(
         f"{slices} slices, {what}",

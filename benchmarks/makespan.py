@@ -44,6 +44,7 @@ RUN_S = 2.0
 PER_S = 20.0
 TARGET = 1.10
 HIDDEN = {"outstanding_cap": 7, "create_per_s": 5.0}
+HIDDEN_TITLE = "Seven remote tasks and five creates a second are allowed, and nobody says so"
 HIDDEN_TARGET = 1.15
 REFUSED_TARGET = 0.05
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,24 +142,24 @@ def main() -> None:
         "s",
         "lower bound",
         [
-            Row(f"{TASKS:,} tasks, {at_once} at once", run.wall_s, run.bound_s, target=TARGET)
+            Row(f"allowed {at_once} at once", run.wall_s, run.bound_s, target=TARGET)
             for at_once, run in runs.items()
         ],
     )
     hidden = _ours(HIDDEN_TASKS, AT_ONCE[0], **HIDDEN)
     print_table(
-        "Seven remote tasks and five creates a second are allowed, and nobody says so",
+        HIDDEN_TITLE,
         "s",
         "lower bound",
-        [Row(f"{HIDDEN_TASKS:,} tasks, hidden limits", hidden.wall_s, hidden.bound_s, target=HIDDEN_TARGET)],
+        [Row(f"makespan of {HIDDEN_TASKS:,}", hidden.wall_s, hidden.bound_s, target=HIDDEN_TARGET)],
     )
     print_table(
-        "Requests in vain under hidden limits",
+        HIDDEN_TITLE,
         "requests",
         "all",
         [
             Row(
-                "refused requests under hidden limits",
+                "refused requests",
                 sum(hidden.refused.values()),
                 sum(hidden.signed.values()),
                 target=REFUSED_TARGET,
@@ -185,13 +186,10 @@ def main() -> None:
         first="airbyte-cdk",
     )
     print_table(
-        f"{PEER_TASKS:,} of the same tasks by ours, {AT_ONCE[0]} at once, and by airbyte-cdk",
+        f"{PEER_TASKS:,} of the same tasks, ours {AT_ONCE[0]} at once",
         "s",
         "airbyte-cdk",
-        [
-            Row(f"{PEER_TASKS:,} tasks, airbyte-cdk {known}", ours.wall_s, peer.wall_s, target=1.0)
-            for known, peer in peers.items()
-        ],
+        [Row(f"airbyte-cdk {known}", ours.wall_s, peer.wall_s, target=1.0) for known, peer in peers.items()],
     )
 
 

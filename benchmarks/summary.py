@@ -88,7 +88,7 @@ def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
     return [
         (
             outcome.benchmark,
-            figure.row.what,
+            f"{figure.title}: {figure.row.what}",
             f"{_number(figure.row.ours)} {figure.unit}".rstrip(),
             "" if figure.row.beside is None else f"{figure.peer}: {_number(figure.row.beside)}",
             figure.row.ratio_text,

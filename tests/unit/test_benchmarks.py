@@ -100,8 +100,8 @@ def test_the_page_keeps_its_prose_and_what_was_not_measured_anew(tmp_path: Path)
     assert text.endswith(f"{summary.END}\n\nbehind\n")
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert rows == [
-        "| fetching | old fetching | 1.00 s | peer: 2.00 | 0.50 | ≤ 1 | met |",
-        "| makespan | new | 3.00 s | peer: 2.00 | 1.50 | ≤ 1 | missed |",
+        "| fetching | title: old fetching | 1.00 s | peer: 2.00 | 0.50 | ≤ 1 | met |",
+        "| makespan | title: new | 3.00 s | peer: 2.00 | 1.50 | ≤ 1 | missed |",
     ]
     assert [line.partition(":")[0] for line in text.splitlines() if line.startswith("- ")] == [
         "- `fetching`",
