@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -26,7 +26,7 @@ __all__ = ["Surveyor", "Surveyors", "main"]
 
 WORTH_BYTES: Final = 64 << 20
 """Starting the child costs as much as surveying a good part of this."""
-STEP_BYTES: Final = 256 * 1024
+STEP_BYTES: Final = 128 * 1024
 """The survey passes over its bytes more than once: so many stay near the processor."""
 _ANSWER_S: Final = 600.0
 _START: Final = (
@@ -60,8 +60,12 @@ class Surveyor:
         """The finished survey; None when the child could not make one."""
         self._say(("finish",))
         out = self._child.stdout
-        if out is None or not select.select([out], [], [], _ANSWER_S)[0]:
+        if out is None:
             return None
+        with selectors.DefaultSelector() as answer:
+            answer.register(out, selectors.EVENT_READ)
+            if not answer.select(_ANSWER_S):
+                return None
         try:
             found = pickle.load(out)  # noqa: S301  our own child speaks
         except (EOFError, pickle.UnpicklingError):
