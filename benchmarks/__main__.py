@@ -46,10 +46,12 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    outcomes = [run(f"benchmarks.{name}") for name in asked.names or known]
+    outcomes = []
+    for name in asked.names or known:
+        outcomes.append(run(f"benchmarks.{name}"))
+        if asked.markdown:  # at once: what was measured stays when a later one is interrupted
+            write_markdown(asked.markdown, outcomes[-1:], known)
     print_summary(outcomes)
-    if asked.markdown:
-        write_markdown(asked.markdown, outcomes, known)
     return int(any(outcome.failure for outcome in outcomes))
 
 

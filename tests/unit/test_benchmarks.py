@@ -130,7 +130,13 @@ def test_one_benchmark_that_fails_does_not_stop_the_others(
     (package / "sound.py").write_text(SOUND)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "names", lambda: ["broken", "sound"])
-    assert command.main([]) == 1
+    page = tmp_path / "page.md"
+    assert command.main(["--markdown", str(page)]) == 1
+    assert [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("- ")] == [
+        "broken",
+        "broken",
+        "sound",
+    ]
     said = " ".join(capfd.readouterr().out.split())
     assert "not measured: broken, all of it: ended with 1: RuntimeError: no emulator" in said
     assert "1 met, 0 missed" in said
