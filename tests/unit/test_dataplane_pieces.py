@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.errors import ServiceError, ServiceFault
 from orchestrator.ports.files import PieceSource
 from orchestrator.ports.service import FileAnswer
+from orchestrator.remote.files import HttpFileSource
 from orchestrator.testing.boundary import FaultPlan, SimulatedCrash
 from orchestrator.testing.loop import VirtualTime, run_virtual
 from tests.unit.dataplane_kit import Server, json_lines, lost, refused, rows, ticket
+from tests.unit.loopback import Reply, Seen, loopback
 
 BODY = json_lines(rows(20_000))
 RATE = 100_000.0
@@ -429,3 +432,45 @@ def test_pieces_wait_in_bounded_memory(tmp_path: Path) -> None:
         return max(end for _, end in source.pieces) - in_order
 
     assert run_virtual(once) <= (pieces.MOST_CONNECTIONS + 1) * PIECE_BYTES
+
+
+def test_pieces_over_http_make_the_file(tmp_path: Path) -> None:
+    """A real server that gives each connection a megabyte a second: pieces are asked for with both their
+    ends, and what is stored is the file."""
+
+    def reply(seen: Seen) -> Reply:
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", seen.headers.get("range", ""))
+        start = int(found[1]) if found else 0
+        end = int(found[2]) + 1 if found and found[2] else len(BODY)
+        status = (
+            f"206 Partial Content\r\nContent-Range: bytes {start}-{end - 1}/{len(BODY)}"
+            if found
+            else "200 OK"
+        )
+        head = f'HTTP/1.1 {status}\r\nContent-Length: {end - start}\r\nETag: "v1"\r\n\r\n'
+
+        async def slowly(writer: asyncio.StreamWriter) -> None:
+            writer.write(head.encode())
+            for at in range(start, end, 16 * 1024):
+                writer.write(BODY[at : min(at + 16 * 1024, end)])
+                await writer.drain()
+                await asyncio.sleep(0.016)
+
+        return slowly
+
+    async def once() -> tuple[Receipt | LinkExpired, list[str]]:
+        async with asyncio.timeout(60), loopback(reply) as here:
+            source = HttpFileSource()
+            plane = InlineDataPlane(source)
+            try:
+                link = PresignedLink(f"{here.origin}/file")
+                receipt = await plane.transfer(ticket(tmp_path, link=link))
+            finally:
+                await plane.close()
+                await source.close()
+            return receipt, [seen.headers.get("range", "") for seen in here.seen]
+
+    receipt, ranges = asyncio.run(once())
+    assert stored(receipt) == BODY
+    assert ranges[0] == ""
+    assert re.fullmatch(r"bytes=\d+-\d+", ranges[1])
