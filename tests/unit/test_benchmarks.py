@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -184,3 +185,13 @@ def test_what_an_exporter_lost_or_doubled_is_counted() -> None:
     assert sound == lost_replies.Found(4, 0, 0, 0)
     rows = Counter({(begin + 1, "a"): 2, (begin + slice_ms, "b"): 1, (begin + 9, "z"): 1})
     assert lost_replies.judged(6, alive, rows, wanted) == lost_replies.Found(6, 2, 1, 2)
+
+
+def test_the_page_explains_every_benchmark_and_every_variable() -> None:
+    """docs/performance.md has a paragraph for each benchmark and names what makes one longer or shorter."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert [name for name in command.names() if f"\n**{name}.** " not in page] == []
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")]
+    variables = {name for text in sources for name in re.findall(r'environ\.get\("([A-Z_]+)", "', text)}
+    assert [name for name in sorted(variables) if f"`{name}`" not in page] == []
+    assert page.count(summary.BEGIN) == page.count(summary.END) == 1
