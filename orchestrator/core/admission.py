@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-__all__ = ["Candidate", "Quota", "next_job", "room_for_creates"]
+from orchestrator.core.model import Slice
+
+__all__ = ["Candidate", "Quota", "largest_first", "most_unfetched", "next_job", "room_for_creates"]
 
 LEAVING_S = 86_400.0
 """A window that leaves retention within a day may be gone before the next nightly run."""
@@ -38,12 +40,28 @@ def next_job(candidates: Iterable[Candidate]) -> Candidate | None:
     return min(candidates, key=turn, default=None)
 
 
-def room_for_creates(*, outstanding: int, tasks: int, unfetched: int, downloads: int) -> int:
-    """How many more remote tasks may be asked for now: below the ceiling ``tasks``, and none while finished
-    files pile up unfetched beyond twice the ``downloads`` (they expire at the service)."""
-    if unfetched > 2 * downloads:
+def largest_first(last: Iterable[Slice]) -> list[Slice]:
+    """The last slices of a job in the order that ends soonest: what takes longest begins first. Of unknown
+    size are the largest of all."""
+    return sorted(last, key=lambda s: -math.inf if s.expected_lines is None else -s.expected_lines)
+
+
+def room_for_creates(*, outstanding: int, tasks: int, unfetched: int, most_unfetched: int) -> int:
+    """How many more remote tasks may be asked for now: below the ceiling ``tasks``, and none while more than
+    ``most_unfetched`` finished files wait (they expire at the service)."""
+    if unfetched > most_unfetched:
         return 0
     return max(0, tasks - outstanding)
+
+
+def most_unfetched(*, tasks: int, downloads: int, run_s: float | None, fetch_s: float | None) -> int:
+    """How many finished files may wait: twice ``downloads``, or as many as are fetched while one remote task
+    runs, for then they are gone when the next one ends; never more than ``tasks``. ``run_s`` and ``fetch_s``
+    are what a remote task and a fetch take, None while not known."""
+    least = 2 * downloads
+    if run_s is None or not fetch_s:
+        return least
+    return max(least, min(tasks, int(downloads * run_s / fetch_s)))
 
 
 @dataclass(frozen=True, slots=True)

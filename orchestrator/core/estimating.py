@@ -11,19 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.job import Limits
+from orchestrator.core.looking import looks_per_task
 
 __all__ = ["Past", "Work", "bytes_for", "duration_of", "excess", "together", "typical_s", "watching_requests"]
 
 _TELLS_FROM = 0.1
 """How full, as a share of ``max_lines``, a slice must have been for its excess to count: three lines instead
 of two are no half more, and a small slice is far from its limit anyway."""
-_LIST_FROM = 8
-"""From so many outstanding the watch stage reads list pages of ``_PAGE_SIZE`` instead of describing."""
-_PAGE_SIZE = 100
-_LOOKS_PER_RUN_TIME = 8
-_DESCRIBES_EACH = 2
-_SHORTEST_LOOK_S = 0.5
-_LONGEST_LOOK_S = 15.0
+_LOOKS_EACH = 2.0
+"""What a remote task costs to watch that is looked at alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +79,9 @@ def bytes_for(lines: int | None, past: Iterable[Past]) -> int | None:
     return round(lines * sum(item.stored_bytes for item in items) / rows)
 
 
-def watching_requests(slices: int, run_s: float | None, tasks: int) -> int:
-    """About how many looks ``slices`` remote tasks need, ``tasks`` of them out at once: two each when they
-    are described one by one, else list pages as often as the watch stage reads them."""
-    out = min(slices, tasks)
-    if out < _LIST_FROM:
-        return slices * _DESCRIBES_EACH
-    looks: float = _LOOKS_PER_RUN_TIME
-    if run_s is not None:
-        looks = run_s / min(_LONGEST_LOOK_S, max(_SHORTEST_LOOK_S, run_s / _LOOKS_PER_RUN_TIME))
-    return math.ceil(math.ceil(slices / tasks) * looks * math.ceil(out / _PAGE_SIZE))
+def watching_requests(slices: int, tasks: int) -> int:
+    """About how many looks ``slices`` remote tasks need, ``tasks`` of them out at once (``core.looking``)."""
+    return math.ceil(slices * min(_LOOKS_EACH, looks_per_task(min(slices, tasks))))
 
 
 def duration_of(work: Work, limits: Limits) -> float | None:

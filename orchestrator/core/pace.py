@@ -2,8 +2,8 @@
 caller's.
 
 Two brakes in a row. One ``SlidingWindow`` holds all signed calls together below the ceiling of the job file,
-whatever happens. Below it each request family has an ``Aimd`` of its own, off until the service refuses for
-load: then the rate halves, and it creeps back while answers are clean (the scheme TCP shares a line with).
+whatever happens. Below it each request family has a ``Pace`` of its own, off until the service refuses for
+load: from then on it keeps to what the service seems to allow (``core.limit``).
 
 Why 1.05 seconds. The promise is about any one-second interval *as the server sees it*, and requests let go
 1.02 s apart may arrive 0.98 s apart when the first was held up on its way. No more than ``floor(ceiling)``
@@ -18,17 +18,17 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-__all__ = ["GUARD_INTERVAL_S", "Aimd", "Pacer", "SlidingWindow"]
+from orchestrator.core.limit import Limit
+
+__all__ = ["FLOOR_PER_S", "GUARD_INTERVAL_S", "Pace", "Pacer", "SlidingWindow", "rate_limit"]
 
 GUARD_INTERVAL_S = 1.05
 """One second and the jitter of the way there."""
 
-_FLOOR_PER_S = 0.2
+FLOOR_PER_S = 0.2
 """However often it is refused, a family may ask every five seconds: a run must end."""
-_SETTLE_S = 1.0
-"""Refusals this soon after a cut answer requests sent before it and say nothing about the new rate."""
-_RECOVERY = 0.02
-"""Share of the ceiling won back per clean second: from the floor to the top within a minute."""
+_FIRST_PAUSE_S = 0.5
+_LONGEST_OWN_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 300.0
 """A Retry-After beyond this is taken for a mistake; a run must end."""
 
@@ -72,79 +72,80 @@ class SlidingWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Aimd:
-    """The pace of one request family below ``ceiling_per_s``; a value, every event gives a new one.
+class Pace:
+    """The pace of one request family: a value, every event gives a new one. Times must not decrease.
 
-    ``rate_per_s`` None: never refused lately, nothing to add to the common ceiling. Times must not decrease.
+    ``limit`` is in requests a second; below its ceiling requests are spaced, at the ceiling the family adds
+    nothing to what holds for all.
     """
 
-    ceiling_per_s: float
-    rate_per_s: float | None = None
+    limit: Limit
     not_before: float = -math.inf
-    cut_at: float = -math.inf
-    clean_since: float = -math.inf
+    refusals: int = 0
+    """In a row, since the last answer that was none."""
     second: int = 0
     """The whole second ``sent_now`` belongs to; ``sent_before`` counts the one before it."""
     sent_now: int = 0
     sent_before: int = 0
+    last_at: float = -math.inf
+    gap_s: float = math.inf
+    """Between the two last requests."""
 
     def wait_s(self, now: float) -> float:
+        """Seconds until the family's next request may go."""
         return max(0.0, self.not_before - now)
 
-    def granted(self, now: float) -> Aimd:
+    def sent_per_s(self, now: float) -> float:
+        """The most that went out in a whole second, this one or the one before it; less than one where the
+        last two were further apart; 0.0 when nothing went out lately."""
+        age_s = math.floor(now) - self.second
+        sent = max(self.sent_now, self.sent_before) if age_s == 0 else self.sent_now if age_s == 1 else 0
+        return float(sent) if sent != 1 else min(1.0, 1 / max(self.gap_s, 1e-9))
+
+    def granted(self, now: float) -> Pace:
         """One request went out."""
         second = math.floor(now)
         age_s = second - self.second
         before = self.sent_before if age_s == 0 else self.sent_now if age_s == 1 else 0
-        spaced = (
-            self.not_before if self.rate_per_s is None else max(self.not_before, now + 1 / self.rate_per_s)
-        )
+        rate = self.limit.level(now)
         return replace(
             self,
             second=second,
             sent_before=before,
             sent_now=self.sent_now + 1 if age_s == 0 else 1,
-            not_before=spaced,
+            last_at=now,
+            gap_s=now - self.last_at,
+            not_before=max(self.not_before, now + 1 / rate) if rate < self.limit.ceiling else self.not_before,
         )
 
-    def throttled(self, now: float, retry_after_s: float | None, jitter: float) -> Aimd:
+    def throttled(self, now: float, retry_after_s: float | None, jitter: float, *, cut: bool = True) -> Pace:
         """The service refused for load. ``retry_after_s`` is honoured as "not before"; without it the family
-        pauses between nothing and two of its new spacings, by ``jitter`` in [0, 1) ("full jitter"), so that
-        many processes refused together do not come back together.
+        pauses, longer with every refusal in a row, by ``jitter`` in [0, 1) ("full jitter"), so that many
+        processes refused together do not come back together. ``cut=False``: the rate was not what it minded.
 
-        Halved is what was really sent in the last second where that is less than what was allowed: cutting an
+        Cut is what was really sent in the last seconds where that is less than what was allowed: cutting an
         allowance nobody uses slows nothing down.
         """
-        rate = self.rate_per_s
-        if rate is None or now >= self.cut_at + _SETTLE_S:
-            age_s = math.floor(now) - self.second
-            sent = max(self.sent_now, self.sent_before) if age_s <= 1 else 0
-            used = min(self.ceiling_per_s if rate is None else rate, float(sent) or math.inf)
-            rate = max(used / 2, min(_FLOOR_PER_S, self.ceiling_per_s))
-            cut_at = now
-        else:
-            cut_at = self.cut_at
+        limit = self.limit
+        if cut:
+            limit = limit.refused(now, min(self.sent_per_s(now) or limit.ceiling, limit.level(now)))
         if retry_after_s is None or not retry_after_s >= 0:
-            pause_s = 2 * jitter / rate
+            pause_s = jitter * min(_LONGEST_OWN_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.refusals, 10))
         else:
             pause_s = min(retry_after_s, _LONGEST_PAUSE_S) * (1 + 0.1 * jitter)
         return replace(
             self,
-            rate_per_s=rate,
-            cut_at=cut_at,
-            clean_since=max(now, cut_at + _SETTLE_S),
+            limit=limit,
+            refusals=self.refusals + 1,
             not_before=max(self.not_before, now + pause_s),
         )
 
-    def accepted(self, now: float) -> Aimd:
-        """The service answered. An answer wins back at most one second's worth: silence is no sign of
-        health."""
-        if self.rate_per_s is None or now <= self.clean_since:
+    def accepted(self, now: float) -> Pace:
+        """The service answered."""
+        limit = self.limit.accepted(now)
+        if limit is self.limit and not self.refusals:
             return self
-        rate = self.rate_per_s + self.ceiling_per_s * _RECOVERY * min(1.0, now - self.clean_since)
-        if rate >= self.ceiling_per_s:
-            return replace(self, rate_per_s=None, clean_since=now)
-        return replace(self, rate_per_s=rate, clean_since=now)
+        return replace(self, limit=limit, refusals=0)
 
 
 class Pacer:
@@ -157,7 +158,7 @@ class Pacer:
     def __init__(self, per_s: float) -> None:
         self._common = SlidingWindow(per_s)
         self._per_s = per_s
-        self._families: dict[str, Aimd] = {}
+        self._families: dict[str, Pace] = {}
         self._last_seen: float | None = None
         self._lost_s = 0.0
 
@@ -167,9 +168,9 @@ class Pacer:
         self._last_seen = now
         return now + self._lost_s
 
-    def family(self, family: str) -> Aimd:
+    def family(self, family: str) -> Pace:
         """The family's pace as it stands."""
-        return self._families.get(family) or Aimd(self._per_s)
+        return self._families.get(family) or Pace(rate_limit(self._per_s))
 
     def common_wait_s(self, now: float) -> float:
         """Seconds the common ceiling asks for."""
@@ -187,12 +188,20 @@ class Pacer:
             self._common.take(at)
         self._families[family] = self.family(family).granted(at)
 
-    def throttled(self, family: str, now: float, retry_after_s: float | None, jitter: float) -> None:
-        """The service refused a request of ``family`` for load."""
-        self._families[family] = self.family(family).throttled(self._forward(now), retry_after_s, jitter)
+    def throttled(
+        self, family: str, now: float, retry_after_s: float | None, jitter: float, *, cut: bool = True
+    ) -> None:
+        """The service refused a request of ``family`` for load; ``cut=False``: but not for its rate."""
+        pace = self.family(family).throttled(self._forward(now), retry_after_s, jitter, cut=cut)
+        self._families[family] = pace
 
     def accepted(self, family: str, now: float) -> None:
         """The service answered a request of ``family``."""
-        pace = self.family(family)
-        if pace.rate_per_s is not None:
+        pace = self._families.get(family)
+        if pace is not None:
             self._families[family] = pace.accepted(self._forward(now))
+
+
+def rate_limit(ceiling_per_s: float) -> Limit:
+    """A rate nobody told, in requests a second, below the ceiling of the job file."""
+    return Limit(ceiling_per_s, min(FLOOR_PER_S, ceiling_per_s))

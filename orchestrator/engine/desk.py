@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.core import events as ev
@@ -29,7 +30,6 @@ class Desk:
     resolver: Resolver
     lanes: Lanes = field(default_factory=Lanes)
     silence: Silence = field(default_factory=Silence)
-    outstanding: int = 0
     open: bool = False
     """The service has answered for this job; before that nothing of it is admitted."""
     kept_s: float | None = None
@@ -66,15 +66,15 @@ class Desk:
         """How long the service will still keep all of the slice's window."""
         return math.inf if self.kept_s is None else slice_.window.start_s + self.kept_s - now
 
-    def tally(self, event: ev.Event, *, alone: bool) -> None:
-        """Note what ``event`` tells about the job as a whole. ``alone``: no remote task of any job waits or
-        runs."""
+    def tally(self, event: ev.Event, *, alone: Callable[[], bool]) -> None:
+        """Note what ``event`` tells about the job as a whole. ``alone``: whether no remote task of any job
+        waits or runs."""
         match event:
             case ev.Created() | ev.Adopted():
                 self.created += 1
                 self.lonely_refusals = 0
             case ev.CreateDoubted() if event.fault.status in (400, 403):
-                self.lonely_refusals = self.lonely_refusals + 1 if alone else 0
+                self.lonely_refusals = self.lonely_refusals + 1 if alone() else 0
             case ev.Staged():
                 self.dated = self.dated or (event.receipt.time_known and event.receipt.served_rows > 0)
                 self.start_inclusive = self.start_inclusive or event.receipt.start_met

@@ -13,18 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from orchestrator.core import events as ev
-from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
 from orchestrator.core.job import Job
 from orchestrator.core.lifecycle import IllegalEvent, transition
-from orchestrator.core.model import (
-    LIVE_STATES,
-    OUTSTANDING_STATES,
-    Fault,
-    Slice,
-    SliceState,
-    remote_name,
-)
+from orchestrator.core.model import LIVE_STATES, Fault, Slice, SliceState
 from orchestrator.core.submitting import CREATE_SIGNATURE_S
+from orchestrator.engine.admitting import Admission
 from orchestrator.engine.arrivals import Arrival, PlannedBatch
 from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
@@ -32,6 +25,7 @@ from orchestrator.engine.errands import Errands
 from orchestrator.engine.faults import fault_of
 from orchestrator.engine.lanes import Lanes
 from orchestrator.engine.recovery import Resolver
+from orchestrator.engine.roll import Roll
 from orchestrator.engine.transaction import Transaction
 from orchestrator.errors import OrchestratorError
 
@@ -54,15 +48,19 @@ class Driver:
     def __init__(self, desks: Iterable[Desk], room: Room, *, next_number: int) -> None:
         self._desks = {desk.context.job.name: desk for desk in desks}
         self._room = room
-        self._next_number = next_number
-        self._live: dict[str, Slice] = {}
+        self._roll = Roll()
         self._inbox: deque[Item] = deque()
         self._batch: list[Item] = []
         self._arrived = asyncio.Event()
         self._errands = Errands(self._desks, room, post=self.post, ended=self._errand_ended)
-        self._quota = Quota(room.limits.tasks)
-        self._fetching: set[str] = set()
-        self._parked: set[str] = set()
+        self._admission = Admission(
+            self._desks,
+            self._roll,
+            room,
+            next_number=next_number,
+            deleting=lambda: self._errands.deleting,
+            post=self.post,
+        )
         self._crash: BaseException | None = None
         self.fault: Fault | None = None
         """What made the whole run stop, if anything did."""
@@ -76,7 +74,7 @@ class Driver:
 
     def resume(self, slice_: Slice, event: ev.Event) -> None:
         """Take a slice that an earlier run left into memory, with the first event for it."""
-        self._live[slice_.id] = slice_
+        self._roll.put(slice_)
         self.post(event)
 
     async def add_planned(self, slices: Sequence[Slice], *, job: Job | None = None) -> None:
@@ -126,7 +124,7 @@ class Driver:
         stop = asyncio.create_task(self._await_stop())
         try:
             while not await self._at_rest():
-                await self._admit()
+                await self._admission.admit()
                 if not self._inbox:
                     await self._nap()
                 await self._turn()
@@ -161,9 +159,9 @@ class Driver:
             return True
         if self._inbox or self._errands or any(desk.under_way for desk in self._desks.values()):
             return False
-        if any(id_ not in self._parked for id_ in self._live):
+        if not self._roll.all_parked():
             return False
-        if self._create_room() == 0:
+        if not self._admission.has_place():
             return True  # all that holds the room is parked: nothing can be admitted in this run
         for desk in self._desks.values():
             open_ = desk.open and desk.stopped is None
@@ -176,14 +174,14 @@ class Driver:
         now = self._room.clock.now()
         dues = [
             max(slice_.not_before_at, now + LONGEST_NAP_S if slice_.not_before_at <= now else 0.0)
-            for slice_ in self._live.values()
-            if slice_.state is SliceState.READY and slice_.id not in self._parked
+            for slice_ in self._roll.going(SliceState.READY)
         ]
-        if self._create_room() > 0:
+        if self._admission.has_place():
+            not_before = now + self._admission.held_back_s()
             for desk in self._desks.values():
-                if desk.open and desk.stopped is None and not self._held(desk):
+                if desk.open and desk.stopped is None and not self._admission.held(desk):
                     desk.due_at = await self._room.manifest.next_due_at(desk.context.job.name)
-                    dues += [] if desk.due_at is None else [desk.due_at]
+                    dues += [] if desk.due_at is None else [max(desk.due_at, not_before)]
         pause_s = min([LONGEST_NAP_S, *(due - now for due in dues)])
         if self._inbox:
             return
@@ -220,7 +218,7 @@ class Driver:
         if isinstance(item, Arrival):
             transaction.arrived(item)
             return
-        slice_ = transaction.current(item.slice_id) or self._live.get(item.slice_id)
+        slice_ = transaction.current(item.slice_id) or self._roll.get(item.slice_id)
         if slice_ is None and isinstance(item, ev.Gathered | ev.Relieved):
             slice_ = item.whole  # divided long ago, and not in memory
         if slice_ is None:
@@ -237,38 +235,20 @@ class Driver:
         transaction.add(slice_, item, step)
         transaction.next += desk.lanes.follow(step)
         desk.padded = desk.padded or (step.slice.padded and not slice_.padded)
-        if step.slice.expiries >= 2 and step.slice.expiries > slice_.expiries:
-            self._lower_quota(slice_.job, now)
-        if isinstance(item, ev.Published):
-            self._quota = self._quota.stored()
-        # Other creates under way may be refused as well: only what was accepted fills a quota.
-        running = any(s.state in (SliceState.WAITING, SliceState.RUNNING) for s in self._live.values())
-        desk.tally(item, alone=not running)
-
-    def _lower_quota(self, job: str, now: float) -> None:
-        lower = self._quota.expired(now)
-        if lower.tasks < self._quota.tasks:
-            self._room.observer.noted("admission.lowered", job=job, tasks=lower.tasks)
-        self._quota = lower
+        self._admission.tell(slice_, step.slice, item, now)
+        desk.tally(item, alone=lambda: not self._roll.count(SliceState.WAITING, SliceState.RUNNING))
 
     def _remember(self, transaction: Transaction) -> None:
         """Memory follows the manifest: live slices stay, all others leave."""
         for slice_ in transaction.slices():
             if slice_.state in LIVE_STATES:
-                self._live[slice_.id] = slice_
+                self._roll.put(slice_, parked=slice_.id in transaction.parked)
             else:
-                self._live.pop(slice_.id, None)
+                self._roll.drop(slice_.id)
                 if slice_.state is SliceState.PLANNED:
                     self._desks[slice_.job].fresh = True
-            self._parked.discard(slice_.id)
             if slice_.state is not SliceState.TRANSFERRING:
-                self._fetching.discard(slice_.id)
-        self._parked |= transaction.parked & self._live.keys()
-        for desk in self._desks.values():
-            desk.outstanding = 0
-        for slice_ in self._live.values():
-            if slice_.state in OUTSTANDING_STATES:
-                self._desks[slice_.job].outstanding += 1
+                self._admission.fetching.pop(slice_.id, None)
 
     def _act(self, orders: Sequence[ev.Instruction], following: Sequence[Slice]) -> None:
         """After the commit. A drain begins nothing more: the next run finds every intent and resumes it."""
@@ -280,10 +260,10 @@ class Driver:
                 case ev.StopJob():
                     self.stop_job(order.job, order.fault)
                 case ev.Fetch():
-                    self._fetching.add(order.slice.id)
+                    self._admission.fetching.setdefault(order.slice.id, asyncio.get_running_loop().time())
                     begun.append(order)
                 case ev.Recount() | ev.Divide():
-                    self._fetching.discard(order.slice.id)
+                    self._admission.fetching.pop(order.slice.id, None)
                     begun.append(order)
                 case _:
                     begun.append(order)
@@ -299,95 +279,6 @@ class Driver:
         if error is not None:
             self._crash = self._crash or error
         self._arrived.set()
-
-    # --- admission ---
-
-    def _create_room(self) -> int:
-        live = self._live.values()
-        unfetched = sum(
-            s.state in (SliceState.READY, SliceState.TRANSFERRING) and s.id not in self._parked for s in live
-        )
-        # A planned slice in memory is one whose Admitted is in the inbox; one that was let go while it ran
-        # still runs at the service until its delete is through.
-        outstanding = sum(s.state in OUTSTANDING_STATES or s.state is SliceState.PLANNED for s in live)
-        outstanding += self._errands.deleting
-        limits = self._room.limits
-        return room_for_creates(
-            outstanding=outstanding, tasks=self._quota.tasks, unfetched=unfetched, downloads=limits.downloads
-        )
-
-    async def _admit(self) -> None:
-        self._admit_transfers()
-        room = self._create_room()
-        now = self._room.clock.now()
-        waiting: dict[str, deque[Slice]] = {}
-        for name, desk in self._desks.items():
-            due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
-            if room > 0 and due and desk.open and desk.stopped is None and not self._held(desk):
-                found = await self._room.manifest.admissible(name, now, room + len(self._live))
-                waiting[name] = deque(s for s in found if s.id not in self._live)
-                desk.fresh, desk.due_at = False, None
-        admitted: dict[str, int] = {}
-        for _ in range(room):
-            choice = next_job(
-                Candidate(
-                    name,
-                    self._desks[name].context.job.priority,
-                    self._desks[name].outstanding + admitted.get(name, 0),
-                    queue[0].window.start_s,
-                    self._desks[name].leaves_in_s(queue[0], now),
-                )
-                for name, queue in waiting.items()
-                if queue
-            )
-            if choice is None:
-                break
-            admitted[choice.job] = admitted.get(choice.job, 0) + 1
-            self._admit_create(waiting[choice.job].popleft())
-            if not self._desks[choice.job].created:
-                del waiting[choice.job]
-                self._desks[choice.job].fresh = True
-        for name, queue in waiting.items():
-            self._desks[name].fresh = self._desks[name].fresh or bool(queue)
-
-    def _held(self, desk: Desk) -> bool:
-        """Until the service has accepted one create of the job, they go one at a time: what it refuses to all
-        of them, it refuses once."""
-        return not desk.created and any(
-            slice_.job == desk.context.job.name
-            and slice_.state in (SliceState.SUBMITTING, SliceState.PLANNED)
-            for slice_ in self._live.values()
-        )
-
-    def _admit_create(self, slice_: Slice) -> None:
-        task = slice_.task
-        if task is not None and not task.uuid:
-            number, name = task.number, task.name
-        else:
-            number, self._next_number = self._next_number, self._next_number + 1
-            name = remote_name(self._room.manifest.manifest_id, number)
-        self.resume(slice_, ev.Admitted(slice_.id, number, name))
-
-    def _admit_transfers(self) -> None:
-        now = self._room.clock.now()
-        free = self._room.limits.downloads - len(self._fetching)
-        if free <= 0:
-            return
-        ready = [
-            s
-            for s in self._live.values()
-            if s.state is SliceState.READY
-            and s.not_before_at <= now
-            and s.id not in self._fetching
-            and s.id not in self._parked
-            and s.task is not None
-        ]
-        # The file that was finished first expires first.
-        ready.sort(key=lambda s: (s.task.finished_at or 0.0) if s.task else 0.0)
-        for slice_ in ready[:free]:
-            if slice_.task is not None:
-                self._fetching.add(slice_.id)
-                self.post(ev.TransferAdmitted(slice_.id, slice_.task.number))
 
     # --- ends ---
 
@@ -424,8 +315,8 @@ class Driver:
         while self._inbox:
             await self._turn()
         now = self._room.clock.now()
-        for slice_ in self._live.values():
-            if slice_.state is SliceState.SUBMITTING and slice_.task is not None:
+        for slice_ in self._roll.of(SliceState.SUBMITTING):
+            if slice_.task is not None:
                 self.post(
                     ev.CreateDoubted(slice_.id, slice_.task.number, NO_REPLY, now + CREATE_SIGNATURE_S, now)
                 )

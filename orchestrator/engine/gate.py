@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from orchestrator.core.pace import Pacer
-from orchestrator.ports.control import Family
+from orchestrator.core.timing import Brake
+from orchestrator.ports.control import Family, Stopwatch
 from orchestrator.ports.time import Rng
 
 __all__ = ["RequestGate"]
@@ -33,20 +34,29 @@ class RequestGate:
     """The Gate port. ``requests_per_s`` bounds all signed calls together over any one-second interval,
     ``queries`` how many query and histogram calls are out at once; nothing is let go for ``quiet_s`` seconds
     after the gate was made. ``counts`` are the requests let go so far,
-    by family, retries included.
+    by family, retries included; ``stopwatch`` is told what holds the others back.
 
     Waiting follows the loop's monotonic clock. Cancelling a waiter costs nobody a turn; a request let go and
     cancelled in the same instant has used its turn up and gives its query slot back.
     """
 
-    def __init__(self, *, requests_per_s: float, queries: int, rng: Rng, quiet_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        requests_per_s: float,
+        queries: int,
+        rng: Rng,
+        quiet_s: float = 0.0,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
         if queries < 1:
             raise ValueError(f"{queries} queries at once would never end")
         self.counts: dict[str, int] = {family.value: 0 for family in Family}
         self._pacer = Pacer(requests_per_s)
         self._opens_at = asyncio.get_running_loop().time() + quiet_s if quiet_s > 0 else float("-inf")
         self._rng = rng
-        self._free_query_slots = queries
+        self._queries = self._free_query_slots = queries
+        self._stopwatch = stopwatch
         self._waiting: dict[Family, deque[_Waiter]] = {family: deque() for family in Family}
         self._came = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -56,7 +66,10 @@ class RequestGate:
 
     def throttled(self, family: Family, retry_after_s: float | None) -> None:
         now = asyncio.get_running_loop().time()
-        self._pacer.throttled(family.value, now, retry_after_s, self._rng.random())
+        if family is Family.CREATE and retry_after_s is None:
+            return  # whether it was one too many or one too fast is for admission to find out
+        cut = family is not Family.CREATE
+        self._pacer.throttled(family.value, now, retry_after_s, self._rng.random(), cut=cut)
 
     def accepted(self, family: Family) -> None:
         self._pacer.accepted(family.value, asyncio.get_running_loop().time())
@@ -89,6 +102,8 @@ class RequestGate:
             if family is None:
                 if wait_s is not None:
                     self._timer = loop.call_later(wait_s, self._let_go_whom_we_may)
+                if self._stopwatch is not None:
+                    self._tell(self._stopwatch, now)
                 return
             self._waiting[family].popleft().let_go.set_result(None)
             self._pacer.take(family.value, now, common=family is not Family.FILE)
@@ -114,3 +129,14 @@ class RequestGate:
                 chosen, first = family, queue[0].number
             soonest_s = wait_s if soonest_s is None else min(soonest_s, wait_s)
         return chosen, soonest_s
+
+    def _tell(self, stopwatch: Stopwatch, now: float) -> None:
+        """What holds those back who wait now, and how many questions are out."""
+        waiting = {family for family, queue in self._waiting.items() if queue}
+        slow = {family for family in waiting if self._pacer.family_wait_s(family.value, now) > 0}
+        no_slot = waiting & _QUERY_FAMILIES if not self._free_query_slots else set()
+        others = waiting - slow - no_slot - {Family.FILE}
+        stopwatch.held(Brake.REFUSALS, on=bool(slow))
+        stopwatch.held(Brake.QUERIES, on=bool(no_slot))
+        stopwatch.held(Brake.CEILING, on=bool(others))
+        stopwatch.counting(self._queries - self._free_query_slots)

@@ -219,7 +219,7 @@ def _work(
     to_run = to_create + sum(slice_.state in OUTSTANDING_STATES & _CREATED for slice_ in begun)
     to_fetch = fresh + sum(slice_.state is not SliceState.SETTLING for slice_ in begun)
     links = to_fetch if job.deliver is Deliver.FILES else 0
-    watching = watching_requests(to_run, experience.run_s, limits.tasks)
+    watching = watching_requests(to_run, limits.tasks)
     fetched_bytes = bytes_for(lines, experience.stored) if links else 0
     return Work(to_run, experience.run_s, to_create + links + watching, fetched_bytes)
 

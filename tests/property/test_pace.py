@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.pace import GUARD_INTERVAL_S, Aimd, Pacer, SlidingWindow
+from orchestrator.core.pace import GUARD_INTERVAL_S, Pace, Pacer, SlidingWindow, rate_limit
 
 CEILINGS = st.one_of(st.floats(0.05, 60.0), st.integers(1, 60).map(float))
 PAUSES = st.lists(st.one_of(st.just(0.0), st.floats(0.0, 0.2), st.floats(0.0, 5.0)), max_size=120)
@@ -92,7 +92,7 @@ def test_a_family_stays_between_floor_and_ceiling(
 ) -> None:
     """Whatever is refused or answered, and whatever Retry-After says, the rate stays above the floor and at
     or below the ceiling, and no wait is longer than a bounded pause."""
-    pace, now = Aimd(ceiling_per_s), 0.0
+    pace, now = Pace(rate_limit(ceiling_per_s)), 0.0
     floor_per_s = min(0.2, ceiling_per_s)
     for passed_s, event, retry_after_s, jitter in events:
         now += passed_s
@@ -103,5 +103,5 @@ def test_a_family_stays_between_floor_and_ceiling(
             pace = pace.accepted(now)
         else:
             pace = pace.throttled(now, retry_after_s, jitter)
-        assert pace.rate_per_s is None or floor_per_s <= pace.rate_per_s <= ceiling_per_s
+        assert floor_per_s <= pace.limit.level(now) <= ceiling_per_s
         assert 0.0 <= pace.wait_s(now) <= max(330.0, 2 / floor_per_s)

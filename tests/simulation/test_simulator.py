@@ -16,10 +16,11 @@ import pytest
 from orchestrator.core import events as ev
 from orchestrator.core import lifecycle, transferring
 from orchestrator.core.completeness import Ruling, Verdict
+from orchestrator.core.creating import Creating
 from orchestrator.core.model import Evidence, Receipt, SliceState
 from orchestrator.dataplane.destination import FolderDestination
 from orchestrator.dataplane.inline import InlineDataPlane
-from orchestrator.engine import driver, errands, run
+from orchestrator.engine import admitting, errands, run
 from orchestrator.engine.context import StopSignal
 from orchestrator.engine.recovery import Resolver
 from orchestrator.engine.stages import transfer
@@ -161,7 +162,8 @@ def test_trespasses_turn_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_broken_ceilings_turn_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """More remote tasks than allowed, or more requests a second than allowed, is counted."""
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "room_for_creates", lambda **_: 9)
+        patch.setattr(admitting, "room_for_creates", lambda **_: 9)
+        patch.setattr(Creating, "room", lambda *_: 9)
         outcome = played(tmp_path / "tasks", slices=12)
         assert outcome.broken["ceilings"] > 0
         assert any("outstanding" in note for note in outcome.notes), outcome

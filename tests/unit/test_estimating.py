@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from orchestrator.core.estimating import (
@@ -15,8 +17,8 @@ from orchestrator.core.estimating import (
     watching_requests,
 )
 from orchestrator.core.job import Limits
+from orchestrator.core.looking import looks_per_task
 from orchestrator.core.slicing import capacity_lines
-from orchestrator.engine.stages import watch
 
 LIMITS = Limits(requests_per_s=10.0, tasks=20)
 
@@ -69,15 +71,11 @@ def test_bytes_follow_the_lines_as_they_did_before() -> None:
 
 
 def test_watching_is_reckoned_as_the_watch_stage_looks() -> None:
-    """Few are described, many are read from list pages; the figures are those of the stage itself."""
-    few = watch.LIST_FROM - 1
-    assert watching_requests(few, 60.0, 20) == 2 * few
-    assert watching_requests(0, None, 20) == 0
-    assert watching_requests(watch.LIST_FROM, None, 20) == 8
-    assert watching_requests(40, 80.0, 20) == 2 * 8
-    assert watching_requests(40, 2.0, 20) == 2 * 2 / watch.FIRST_LOOK_S
-    assert watching_requests(40, 1200.0, 20) == 2 * 1200 / watch.SLOWEST_LOOK_S
-    assert watching_requests(watch.PAGE_SIZE + 1, 80.0, 1000) == 2 * 8
+    """Few are looked at alone, many by pages that find several at their end."""
+    assert watching_requests(0, 20) == 0
+    assert watching_requests(2, 20) == 2 * 2
+    assert watching_requests(100, 20) == math.ceil(100 * looks_per_task(20)) == 27
+    assert watching_requests(1000, 100) == math.ceil(1000 * looks_per_task(100))
 
 
 def test_time_goes_in_waves() -> None:

@@ -177,7 +177,7 @@ def test_a_refused_family_waits_alone() -> None:
 
 
 def test_a_service_that_takes_less_than_the_ceiling_is_not_overrun_for_long() -> None:
-    """Against a hidden limit of 10 creates a second under a ceiling of 100, a minute of creates settles near
+    """Against a hidden limit of 10 links a second under a ceiling of 100, a minute of links settles near
     the limit: more than half of it gets through and few are refused."""
 
     async def main(virtual: VirtualTime) -> tuple[int, int]:
@@ -188,14 +188,14 @@ def test_a_service_that_takes_less_than_the_ceiling_is_not_overrun_for_long() ->
         async def worker() -> None:
             nonlocal refused
             while virtual.elapsed_s < 60:
-                async with gate.request(Family.CREATE):
+                async with gate.request(Family.LINK):
                     await asyncio.sleep(0.05)
                     if sum(at > virtual.elapsed_s - 1 for at in accepted[-10:]) < 10:
                         accepted.append(virtual.elapsed_s)
-                        gate.accepted(Family.CREATE)
+                        gate.accepted(Family.LINK)
                     else:
                         refused += 1
-                        gate.throttled(Family.CREATE, None)
+                        gate.throttled(Family.LINK, None)
 
         await asyncio.gather(*(worker() for _ in range(30)))
         return len(accepted), refused

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from orchestrator.core.pace import GUARD_INTERVAL_S, Aimd, Pacer, SlidingWindow
+from orchestrator.core.limit import BETA
+from orchestrator.core.pace import GUARD_INTERVAL_S, Pace, Pacer, SlidingWindow, rate_limit
 
 
 def grants(window: SlidingWindow, until_s: float) -> list[float]:
@@ -77,50 +78,72 @@ def test_a_grant_that_was_not_free_is_refused() -> None:
     window.take(1.05)
 
 
+def pace_of(ceiling_per_s: float) -> Pace:
+    return Pace(rate_limit(ceiling_per_s))
+
+
 def test_an_unrefused_family_waits_for_nothing() -> None:
     """Without a refusal a family adds nothing to the common ceiling, and answers change nothing."""
-    pace = Aimd(20.0)
+    pace = pace_of(20.0)
     for second in range(5):
         pace = pace.granted(float(second))
         assert pace.wait_s(float(second)) == 0.0
         assert pace.accepted(float(second)) is pace
 
 
-def test_a_refusal_halves_what_was_really_sent() -> None:
-    """A family that sends 8 a second below a ceiling of 100 goes on with 4, not with 50."""
-    pace = Aimd(100.0)
+def test_a_refusal_cuts_what_was_really_sent() -> None:
+    """A family that sends 8 a second below a ceiling of 100 goes on with a part of 8, not of 100."""
+    pace = pace_of(100.0)
     for number in range(16):
         pace = pace.granted(number / 8)
     pace = pace.throttled(2.0, None, 0.0)
-    assert pace.rate_per_s == 4.0
+    assert pace.limit.level(2.0) == pytest.approx(8 * BETA)
     pace = pace.granted(2.0)
-    assert pace.wait_s(2.0) == pytest.approx(0.25)
+    assert pace.wait_s(2.0) == pytest.approx(1 / (8 * BETA))
 
 
-def test_a_refusal_without_traffic_halves_the_ceiling() -> None:
-    """When nothing was counted in the last seconds, the ceiling is what is halved."""
-    assert Aimd(20.0).granted(0.0).throttled(60.0, None, 0.0).rate_per_s == 10.0
-    assert Aimd(20.0, second=59).throttled(60.0, None, 0.0).rate_per_s == 10.0
+def test_one_request_every_few_seconds_is_a_rate_too() -> None:
+    """Of requests four seconds apart a quarter of one a second is cut, not a whole one."""
+    pace = pace_of(20.0).granted(0.0).granted(4.0)
+    assert pace.sent_per_s(4.1) == 0.25
+    assert pace.throttled(4.1, None, 0.0).limit.knee == 0.25
 
 
-def test_refusals_of_one_moment_cut_once() -> None:
-    """Five refusals of requests that were out together halve the rate once; one a second later halves it
-    again."""
-    pace = Aimd(16.0)
-    for number in range(5):
-        pace = pace.throttled(10.0 + number / 10, None, 0.0)
-    assert pace.rate_per_s == 8.0
-    assert pace.throttled(11.0, None, 0.0).rate_per_s == 4.0
+def test_a_refusal_without_traffic_cuts_the_ceiling() -> None:
+    """When nothing was counted in the last seconds, the ceiling is what is cut."""
+    assert pace_of(20.0).granted(0.0).throttled(60.0, None, 0.0).limit.level(60.0) == 20 * BETA
+    assert pace_of(20.0).throttled(60.0, None, 0.0).limit.level(60.0) == 20 * BETA
+
+
+def test_a_refusal_that_the_rate_is_not_to_blame_for_leaves_it_alone() -> None:
+    """The pause is the same; what is known of the rate stays."""
+    pace = pace_of(20.0).granted(0.0)
+    after = pace.throttled(0.1, 7.0, 0.0, cut=False)
+    assert after.limit == pace.limit
+    assert after.wait_s(0.1) == pytest.approx(7.0)
 
 
 def test_no_number_of_refusals_stops_a_family() -> None:
     """The rate ends at one request every five seconds, or at the ceiling where that is lower."""
     for ceiling_per_s, floor_per_s in ((20.0, 0.2), (0.1, 0.1)):
-        pace = Aimd(ceiling_per_s)
+        pace = pace_of(ceiling_per_s)
         for second in range(0, 100, 2):
-            pace = pace.throttled(float(second), None, 0.0)
-        assert pace.rate_per_s == floor_per_s
+            pace = pace.throttled(float(second), None, 0.9)
+        assert pace.limit.level(98.0) == floor_per_s
         assert pace.wait_s(98.0) <= 2 / floor_per_s
+
+
+def test_own_pauses_grow_while_refusals_follow_each_other() -> None:
+    """Half a second at most after the first, five at most ever; an accepted request begins anew."""
+    pace, now, most = pace_of(20.0), 0.0, []
+    for _ in range(8):
+        now += 20.0
+        pace = pace.throttled(now, None, 0.999)
+        most.append(pace.wait_s(now))
+    assert most == sorted(most)
+    assert most[0] == pytest.approx(0.5, rel=0.01)
+    assert most[-1] == pytest.approx(5.0, rel=0.01)
+    assert pace.accepted(now + 20.0).throttled(now + 40.0, None, 0.999).wait_s(now + 40.0) < 0.51
 
 
 @pytest.mark.parametrize(
@@ -132,44 +155,21 @@ def test_no_number_of_refusals_stops_a_family() -> None:
         (1e9, 0.0, 300.0),
         (math.inf, 0.0, 300.0),
         (None, 0.0, 0.0),
-        (None, 0.5, 0.1),
-        (-3.0, 0.5, 0.1),
-        (math.nan, 0.5, 0.1),
+        (None, 0.5, 0.25),
+        (-3.0, 0.5, 0.25),
+        (math.nan, 0.5, 0.25),
     ],
 )
 def test_retry_after_is_a_not_before(retry_after_s: float | None, jitter: float, wait_s: float) -> None:
     """Never earlier than the service said, never hours later; nonsense counts as not said, which is full
     jitter."""
-    assert Aimd(20.0).throttled(0.0, retry_after_s, jitter).wait_s(0.0) == pytest.approx(wait_s)
+    assert pace_of(20.0).throttled(0.0, retry_after_s, jitter).wait_s(0.0) == pytest.approx(wait_s)
 
 
 def test_a_shorter_retry_after_does_not_undo_a_longer_one() -> None:
     """Of two refusals the later date holds."""
-    pace = Aimd(20.0).throttled(0.0, 60.0, 0.0).throttled(0.5, 1.0, 0.0)
+    pace = pace_of(20.0).throttled(0.0, 60.0, 0.0).throttled(0.5, 1.0, 0.0)
     assert pace.wait_s(1.0) == 59.0
-
-
-def test_clean_answers_win_the_rate_back_slowly() -> None:
-    """From half the ceiling a family with an answer every 100 ms is free again after about 25 seconds, not
-    before."""
-    pace, now = Aimd(20.0).throttled(0.0, None, 0.0), 0.0
-    while pace.rate_per_s is not None:
-        now += 0.1
-        pace = pace.accepted(now)
-        assert pace.rate_per_s is None or 10.0 <= pace.rate_per_s < 20.0
-    assert 25.0 <= now <= 27.0
-
-
-def test_silence_is_no_sign_of_health() -> None:
-    """One answer after an hour wins back one second's worth."""
-    pace = Aimd(20.0).throttled(0.0, None, 0.0).accepted(3600.0)
-    assert pace.rate_per_s == pytest.approx(10.4)
-
-
-def test_answers_right_after_a_cut_win_nothing_back() -> None:
-    """Answers to requests sent before the cut do not count as clean."""
-    pace = Aimd(20.0).throttled(10.0, None, 0.0)
-    assert pace.accepted(10.9) is pace
 
 
 def test_one_family_refused_leaves_the_others_alone() -> None:
@@ -181,10 +181,8 @@ def test_one_family_refused_leaves_the_others_alone() -> None:
     assert pacer.common_wait_s(0.0) == 0.0
     pacer.accepted("create", 2.0)
     pacer.accepted("describe", 2.0)
-    rate = pacer.family("create").rate_per_s
-    assert rate is not None
-    assert rate > 10.0
-    assert pacer.family("describe") == Aimd(20.0)
+    assert 10.0 < pacer.family("create").limit.level(2.0) < 20.0
+    assert pacer.family("describe") == pace_of(20.0)
 
 
 def test_all_families_share_one_ceiling_and_files_have_none() -> None:

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.admission import Candidate, Quota, next_job, room_for_creates
+from orchestrator.core.admission import (
+    Candidate,
+    Quota,
+    largest_first,
+    most_unfetched,
+    next_job,
+    room_for_creates,
+)
+from orchestrator.core.model import Slice
 from orchestrator.core.reasons import Reason, describe_reason, short_by
 from orchestrator.core.report import Gap, exit_of_gaps, is_of_lost_logstore, of_lost_logstore
 from orchestrator.core.retry import backoff_s
@@ -40,8 +48,28 @@ def test_the_job_that_goes_next_is_preferred_then_idle_then_old() -> None:
 def test_room_for_creates_ends_at_the_ceiling_and_while_files_pile_up(
     outstanding: int, unfetched: int, room: int
 ) -> None:
-    """No create is admitted above ``tasks``, nor while more than twice ``downloads`` files wait."""
-    assert room_for_creates(outstanding=outstanding, tasks=20, unfetched=unfetched, downloads=4) == room
+    """No create is admitted above ``tasks``, nor while more files wait than may."""
+    assert room_for_creates(outstanding=outstanding, tasks=20, unfetched=unfetched, most_unfetched=8) == room
+
+
+@pytest.mark.parametrize(
+    ("run_s", "fetch_s", "most"),
+    [(None, 1.0, 8), (2.0, None, 8), (2.0, 0.0, 8), (60.0, 60.0, 8), (2.0, 0.5, 16), (600.0, 1.0, 20)],
+)
+def test_files_may_wait_that_are_fetched_before_the_next_remote_task_ends(
+    run_s: float | None, fetch_s: float | None, most: int
+) -> None:
+    """Twice the downloads while nothing is known or fetching is slow; as many as are fetched during one run
+    time where it is quick, and never more than ``tasks``."""
+    assert most_unfetched(tasks=20, downloads=4, run_s=run_s, fetch_s=fetch_s) == most
+
+
+def test_the_last_slices_go_largest_first() -> None:
+    """What takes longest begins first, and of unknown size are the longest of all; equal ones keep the order
+    of time."""
+    sizes = [5, None, 9, 5, 7]
+    slices = [Slice(str(n), "a", "", Window(n, n + 1), expected_lines=lines) for n, lines in enumerate(sizes)]
+    assert [slice_.id for slice_ in largest_first(slices)] == ["1", "2", "4", "0", "3"]
 
 
 def test_files_that_expire_unfetched_halve_the_quota_and_stored_ones_bring_it_back() -> None:
