@@ -151,6 +151,7 @@ def _gate(job_file: JobFile, outside: Outside, quiet_s: float) -> RequestGate:
         queries=job_file.limits.queries,
         rng=outside.rng,
         quiet_s=quiet_s,
+        stopwatch=outside.timekeeper,
     )
 
 
