@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +114,7 @@ class _Service:
         page_size: int,
         order_by: str = "createdTime",
         descending: bool = True,
+        only: Container[str] | None = None,
     ) -> TaskPage:
         async with self._gate.request(Family.LIST):
             now = self._time.clock.now()

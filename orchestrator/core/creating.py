@@ -96,9 +96,9 @@ class Creating:
         none of the rate's: what was known of it is known again.
         """
         if not outstanding or not self._for_places(now, outstanding):
-            pace = self.pace.throttled(now, retry_after_s, jitter)
+            pace = self.pace.throttled(now, retry_after_s, jitter, proven=True)
             return replace(self, pace=pace, rate_before=self.rate_before or self.pace.limit)
-        places = self.places.refused(now, float(outstanding))
+        places = self.places.refused(now, float(outstanding), counted=True)
         pace = self.pace.throttled(now, retry_after_s, jitter, cut=False)
         if self.rate_before is not None:
             pace = replace(pace, limit=self.rate_before)

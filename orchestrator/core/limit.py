@@ -62,11 +62,20 @@ class Limit:
         """Whether ``used`` is more than what is known to hold."""
         return self.knee is not None and used > self.knee
 
-    def refused(self, now: float, used: float) -> Limit:
-        """The service refused while ``used`` was in use: that much it may hold, less is sure."""
+    def refused(self, now: float, used: float, *, counted: bool = False, proven: bool = False) -> Limit:
+        """The service refused while ``used`` was in use: that much it may hold, less is sure. Refusals of one
+        moment cut once; where ``used`` was counted and not estimated, the least of them is what may hold.
+
+        An estimate that is refused before enough was accepted is too high itself and falls with the level,
+        unless it is ``proven`` otherwise.
+        """
         if now < self.cut_at + SETTLE_S:
-            return self
-        return replace(self, knee=self._within(used), cut_at=now, proofs=0, proved_at=math.inf)
+            fewer = counted and self.knee is not None and used < self.knee
+            return replace(self, knee=self._within(used)) if fewer else self
+        held = counted or proven or self.knee is None or self.proofs >= PROOFS
+        return replace(
+            self, knee=self._within(used if held else BETA * used), cut_at=now, proofs=0, proved_at=math.inf
+        )
 
     def accepted(self, now: float) -> Limit:
         """The service accepted something that was sent at this level."""

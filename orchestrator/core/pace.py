@@ -118,17 +118,28 @@ class Pace:
             not_before=max(self.not_before, now + 1 / rate) if rate < self.limit.ceiling else self.not_before,
         )
 
-    def throttled(self, now: float, retry_after_s: float | None, jitter: float, *, cut: bool = True) -> Pace:
+    def throttled(
+        self,
+        now: float,
+        retry_after_s: float | None,
+        jitter: float,
+        *,
+        cut: bool = True,
+        proven: bool = False,
+    ) -> Pace:
         """The service refused for load. ``retry_after_s`` is honoured as "not before"; without it the family
         pauses, longer with every refusal in a row, by ``jitter`` in [0, 1) ("full jitter"), so that many
-        processes refused together do not come back together. ``cut=False``: the rate was not what it minded.
+        processes refused together do not come back together. ``cut=False``: the rate was not what it minded;
+        ``proven``: as much was accepted before.
 
         Cut is what was really sent in the last seconds where that is less than what was allowed: cutting an
         allowance nobody uses slows nothing down.
         """
         limit = self.limit
         if cut:
-            limit = limit.refused(now, min(self.sent_per_s(now) or limit.ceiling, limit.level(now)))
+            limit = limit.refused(
+                now, min(self.sent_per_s(now) or limit.ceiling, limit.level(now)), proven=proven
+            )
         if retry_after_s is None or not retry_after_s >= 0:
             pause_s = jitter * min(_LONGEST_OWN_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.refusals, 10))
         else:

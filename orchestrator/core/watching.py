@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from orchestrator.core import events as ev
 from orchestrator.core.attempts import again, expired
+from orchestrator.core.changing import replace
 from orchestrator.core.letting_go import fail
 from orchestrator.core.model import Evidence, RemoteState, RemoteTask, RemoteTaskStatus, Slice, SliceState
 from orchestrator.core.reasons import Reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 __all__ = ["Window", "WindowSet", "intersect", "iso_utc", "normalise", "seconds", "subtract", "union"]
 
@@ -21,7 +22,12 @@ LATEST_S = 4_102_444_800
 
 def iso_utc(at_s: float) -> str:
     """UTC to the second with a literal ``Z``, the only form the service is known to accept (bls-api.md 1)."""
-    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _iso_utc(int(at_s))
+
+
+@lru_cache(4096)
+def _iso_utc(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -7,7 +7,7 @@ that is not clearly refused is CreateUncertain. Nothing is repeated here. Latenc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -117,6 +117,7 @@ class InProcessService:
         page_size: int,
         order_by: str = "createdTime",
         descending: bool = True,
+        only: Container[str] | None = None,
     ) -> TaskPage:
         wish: dict[str, object] = {
             "project": project,

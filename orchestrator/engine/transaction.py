@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from functools import cache
 
 from orchestrator.core import events as ev
+from orchestrator.core.changing import replace
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.engine.arrivals import Arrival, Deleted, Noted, PlannedBatch, Stray
@@ -102,7 +103,7 @@ class Transaction:
             self.parked.discard(after.id)
         self.orders.extend(step.instructions)
         self.told.append((before, after, event))
-        self._note(after, _WORD.sub("_", type(event).__name__).lower(), **_detail(before, after, event))
+        self._note(after, _word(type(event).__name__), **_detail(before, after, event))
 
     def outlive(self, newer: Slice, older: str) -> None:
         """The slice ``older`` gives way: its window is held by ``newer``, or by that one's siblings too."""
@@ -134,6 +135,12 @@ class Transaction:
         for key in [key for key, value in detail.items() if value is None or value == ""]:
             del kept[key]
         self._journal.append(JournalEntry(self._now, slice_.job, slice_.id, event, kept))
+
+
+@cache
+def _word(name: str) -> str:
+    """What an event of that class is called in the journal."""
+    return _WORD.sub("_", name).lower()
 
 
 def _covered(slice_: Slice) -> Covered:

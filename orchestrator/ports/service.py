@@ -7,7 +7,7 @@ RemoteTaskNotFound, CreateUncertain, LinkRefused, FileMissing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,9 +53,11 @@ class TaskApi(Protocol):
         page_size: int,
         order_by: str = "createdTime",
         descending: bool = True,
+        only: Container[str] | None = None,
     ) -> TaskPage:
         """One page, as served: foreign tasks, duplicates and all. ``logstore`` filters by substring at the
-        service."""
+        service. With ``only`` the caller looks at these uuids: of others nothing but the uuid need be told,
+        and of those that go on nothing but state, rows and creation."""
         ...
 
     async def link(self, uuid: str) -> PresignedLink:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Final
 
-from orchestrator.core.model import RemoteTaskStatus, TaskPage
+from orchestrator.core.model import RemoteState, RemoteTaskStatus, TaskPage
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.window import Window
 from orchestrator.ports.service import Bucket, CountUnavailable, Histogram, LogStore
@@ -38,13 +39,15 @@ def task_of(found: object, request_id: str) -> RemoteTaskStatus:
     return _status(payload(found, "DescribeDownloadTask", request_id).section("task"))
 
 
-def tasks_of(found: object, request_id: str, server_at: float | None) -> TaskPage:
-    """The page in the answer to ListDownloadTask."""
+def tasks_of(
+    found: object, request_id: str, server_at: float | None, only: Container[str] | None = None
+) -> TaskPage:
+    """The page in the answer to ListDownloadTask; with ``only`` as ``TaskApi.list_page`` says."""
     page = payload(found, "ListDownloadTask", request_id)
     if "tasks" not in page.values and page.number("total", "totalCount") != 0:
         raise page.wrong("tasks", "a list", "nothing")
     return TaskPage(
-        tasks=tuple(_status(item) for item in page.sections("tasks")),
+        tasks=tuple(_status(item, only) for item in page.sections("tasks")),
         page_size=page.number("pageSize") or None,
         total=page.number("total", "totalCount"),
         server_at=server_at,
@@ -132,7 +135,18 @@ def index_of(found: object, request_id: str) -> bool | None:
     return bool(index.truth("fulltext") or index.values.get("fields"))
 
 
-def _status(task: Fields) -> RemoteTaskStatus:
+_GOES_ON = frozenset({RemoteState.WAITING, RemoteState.RUNNING})
+
+
+def _status(task: Fields, only: Container[str] | None = None) -> RemoteTaskStatus:
+    if only is not None:
+        # A page may hold a hundred, of which few have news: what is not looked at is not read.
+        uuid, state = _uuid(task), task.text("state")
+        if uuid not in only:
+            return RemoteTaskStatus(uuid)
+        if state in _GOES_ON:
+            rows, created_at = task.number("writtenRows"), task.moment("createdTime")
+            return RemoteTaskStatus(uuid, state=state, written_rows=rows, created_at=created_at)
     start, end = task.moment("queryStartTime"), task.moment("queryEndTime")
     return RemoteTaskStatus(
         uuid=_uuid(task),

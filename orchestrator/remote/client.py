@@ -7,7 +7,7 @@ whatever is not a clear answer to it is CreateUncertain: the engine looks before
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -146,6 +146,7 @@ class BlsClient:
         page_size: int,
         order_by: str = "createdTime",
         descending: bool = True,
+        only: Container[str] | None = None,
     ) -> TaskPage:
         body = {
             **{key: value for key, value in (("project", project), ("logStoreName", logstore)) if value},
@@ -157,7 +158,9 @@ class BlsClient:
         page = await self._read(
             "ListDownloadTask",
             Call(Family.LIST, "POST", "/v2/logstore/download/list", body=orjson.dumps(body)),
-            lambda found, answer: answers.tasks_of(found, self._request_id(answer, found), _date(answer)),
+            lambda found, answer: answers.tasks_of(
+                found, self._request_id(answer, found), _date(answer), only
+            ),
         )
         return replace(page, tasks=tuple(self._cleaned(task) for task in page.tasks))
 
@@ -258,7 +261,7 @@ class BlsClient:
     async def _sent(self, call: Call) -> Answer:
         counts = call.family in (Family.QUERY, Family.HISTOGRAM)
         timeout_s = self._deadlines.query_s if counts else self._deadlines.answer_s
-        return await self._session.call(replace(call, timeout_s=timeout_s))
+        return await self._session.call(call, timeout_s=timeout_s)
 
     def _request_id(self, answer: Answer, found: object) -> str:
         return self._session.clean(request_id_of(answer, found))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -87,7 +87,6 @@ class Call:
     path: str
     query: Sequence[tuple[str, str]] = ()
     body: bytes | None = field(default=None, repr=False)
-    timeout_s: float = 30.0
     expires_in_s: int = 1800
     repeatable: bool = True
     send_within_s: float | None = None
@@ -134,16 +133,16 @@ class Session:
         """``text`` of the service as it may be shown: on one line, without the keys in use."""
         return self._redactor(on_one_line(text))
 
-    async def call(self, call: Call) -> Answer:
-        """The answer, whatever its status.
+    async def call(self, call: Call, *, timeout_s: float = 30.0) -> Answer:
+        """The answer, whatever its status, within ``timeout_s`` of its sending.
 
         Raises Unreachable when none came, or CreateUncertain when the call is not repeatable and may have
         been sent; MalformedAnswer when the answer is too large; CredentialsError when there is nothing to
         sign with; Throttled when the gate did not open in time. After Unreachable (of a call that is not
         repeatable), CredentialsError and Throttled nothing was sent.
         """
-        answer = await self._attempt(call)
-        return await self._attempt(call) if answer.mended and call.repeatable else answer
+        answer = await self._attempt(call, timeout_s)
+        return await self._attempt(call, timeout_s) if answer.mended and call.repeatable else answer
 
     async def close(self) -> None:
         """Close all connections; idempotent."""
@@ -151,16 +150,19 @@ class Session:
             await self._http.close()
             self._http = None
 
-    async def _attempt(self, call: Call) -> Answer:
-        async with AsyncExitStack() as stack:
-            used = await self._admitted(call, stack)
+    async def _attempt(self, call: Call, timeout_s: float) -> Answer:
+        permission = self._gate.request(call.family)
+        used = await self._admitted(call, permission)
+        try:
             if used != self._known:
                 secrets = (text.reveal() for text in (used.secret_access_key, used.security_token) if text)
                 self._known, self._redactor = used, Redactor((used.access_key_id, *secrets))
             offset_s = self._offset_s
             sent_at = self._clock.now()
-            answer = await self._send(call, self._signed(call, used, int(sent_at + offset_s)))
+            answer = await self._send(call, self._signed(call, used, int(sent_at + offset_s)), timeout_s)
             self._learn(answer, sent_at, offset_s)
+        finally:
+            await permission.__aexit__(None, None, None)
         if answer.status == 429:
             self._gate.throttled(call.family, refusal(answer, "").retry_after_s)
         elif answer.ok:
@@ -169,12 +171,17 @@ class Session:
             return replace(answer, mended=True)
         return answer
 
-    async def _admitted(self, call: Call, stack: AsyncExitStack) -> Credentials:
-        """Permission, held until ``stack`` closes, and keys to sign with."""
+    async def _admitted(self, call: Call, permission: AbstractAsyncContextManager[None]) -> Credentials:
+        """Permission, which is the caller's to give back, and keys to sign with; without keys it is given
+        back here."""
         try:
             async with asyncio.timeout(call.send_within_s):
-                await stack.enter_async_context(self._gate.request(call.family))
-                return await self._credentials.current()
+                await permission.__aenter__()
+                try:
+                    return await self._credentials.current()
+                except BaseException:
+                    await permission.__aexit__(None, None, None)
+                    raise
         except TimeoutError:
             raise Throttled(
                 f"{call.method} {call.path}: no permission within {call.send_within_s} s"
@@ -218,7 +225,7 @@ class Session:
         )
         return headers
 
-    async def _send(self, call: Call, headers: dict[str, str]) -> Answer:
+    async def _send(self, call: Call, headers: dict[str, str], timeout_s: float) -> Answer:
         if self._http is None:
             self._http = http_session(tls_context(self._service.ca_file))
         query = query_on_wire(call.query)
@@ -235,7 +242,7 @@ class Session:
                 | ({} if self._endpoint.scheme == "https" or not self._proxy else self._proxy.headers),
                 proxy=self._proxy.url if self._proxy else None,
                 proxy_headers=self._proxy.headers if self._proxy else None,
-                timeout=aiohttp.ClientTimeout(total=call.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
                 body = await _read(response, what)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -36,6 +37,8 @@ _SANE_DATES: Final = (
     946_684_800,
     4_102_444_800,
 )  # 2000 to 2100: outside of it a Date header is a defect, not a date
+_LONGEST_DATE: Final = 64
+"""Characters; whatever is longer is no date, and is not remembered."""
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _PRINTABLE = re.compile(r"[!-~]{1,128}")
 
@@ -85,6 +88,11 @@ def request_id_of(answer: Answer, found: object = None) -> str:
 
 def http_date(text: str) -> float | None:
     """A Date or Retry-After date as epoch seconds; None when it is none, or no date a clock could show."""
+    return _http_date(text) if len(text) <= _LONGEST_DATE else None
+
+
+@lru_cache(64)
+def _http_date(text: str) -> float | None:
     try:
         at = parsedate_to_datetime(text)
         seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp()
@@ -124,16 +132,25 @@ def moment_of(value: object) -> float | None:
             return None
         seconds = value / 1000 if abs(value) >= 10**11 else float(value)
     elif isinstance(value, str):
-        try:
-            at = datetime.fromisoformat(value.strip())
-            seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-        except (ValueError, OverflowError):
-            return None
+        return _iso_moment(value) if 0 < len(value) <= _LONGEST_DATE else None
     else:
         raise TypeError(_shape(value))
-    return (
-        seconds if 0 <= seconds <= _SANE_DATES[1] else None
-    )  # the zero times of other languages mean "not yet"
+    return seconds if _is_moment(seconds) else None
+
+
+@lru_cache(4096)
+def _iso_moment(text: str) -> float | None:
+    try:
+        at = datetime.fromisoformat(text.strip())
+        seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if _is_moment(seconds) else None
+
+
+def _is_moment(seconds: float) -> bool:
+    """The zero times of other languages mean "not yet"."""
+    return 0 <= seconds <= _SANE_DATES[1]
 
 
 class Fields:
@@ -151,6 +168,8 @@ class Fields:
     def text(self, *names: str) -> str:
         """A text; numbers and truth values are spelled out, missing and null are ""."""
         name, value = self._first(names)
+        if type(value) is str:
+            return value
         if value is None:
             return ""
         if isinstance(value, bool):
@@ -225,8 +244,9 @@ class Fields:
 
     def _first(self, names: tuple[str, ...]) -> tuple[str, object]:
         for name in names:
-            if self.values.get(name) is not None:
-                return name, self.values[name]
+            value = self.values.get(name)
+            if value is not None:
+                return name, value
         return names[0], None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -170,6 +170,7 @@ class WatchedService:
         page_size: int,
         order_by: str = "createdTime",
         descending: bool = True,
+        only: Container[str] | None = None,
     ) -> TaskPage:
         await self._strangers.come_and_go(self._server_now_s)
 
@@ -182,6 +183,7 @@ class WatchedService:
                     page_size=page_size,
                     order_by=order_by,
                     descending=descending,
+                    only=only,
                 ),
                 "list",
             )

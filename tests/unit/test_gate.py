@@ -250,3 +250,34 @@ def test_a_gate_may_stay_shut_at_first() -> None:
             return time.elapsed_s
 
     assert run_virtual(work) == pytest.approx(1.05)
+
+
+def test_refused_queries_become_fewer_at_once_and_more_again() -> None:
+    """A service that takes three queries at once, though ten are allowed: after some seconds hardly any is
+    refused, and all of them are answered in the end."""
+
+    async def main(virtual: VirtualTime) -> tuple[int, int, float]:
+        gate = gate_of(virtual, requests_per_s=100.0, queries=10)
+        inside, refused_late, answered = 0, 0, 0
+
+        async def worker() -> None:
+            nonlocal inside, refused_late, answered
+            while virtual.elapsed_s < 120:
+                async with gate.request(Family.QUERY):
+                    takes = inside < 3
+                    inside += takes
+                    await asyncio.sleep(1.0 if takes else 0.05)
+                    inside -= takes
+                if takes:
+                    gate.accepted(Family.QUERY)
+                    answered += 1
+                else:
+                    gate.throttled(Family.QUERY, None)
+                    refused_late += virtual.elapsed_s > 20
+
+        await asyncio.gather(*(worker() for _ in range(10)))
+        return answered, refused_late, virtual.elapsed_s
+
+    answered, refused_late, elapsed_s = run_virtual(main)
+    assert answered >= 0.7 * 3 * elapsed_s
+    assert refused_late <= 0.1 * answered

@@ -53,7 +53,17 @@ def test_refusals_of_one_moment_cut_once() -> None:
     """Answers to what was sent before the cut say nothing about the level after it; a later one does."""
     limit = Limit(20.0, 1.0).refused(10.0, 16.0)
     assert limit.refused(10.0 + SETTLE_S / 2, 12.0) is limit
-    assert limit.refused(10.0 + SETTLE_S, 12.0).knee == 12.0
+    assert limit.refused(10.0 + SETTLE_S, 12.0, proven=True).knee == 12.0
+    assert limit.refused(10.5, 12.0, counted=True).knee == 12.0
+    assert limit.refused(10.5, 17.0, counted=True) is limit
+
+
+def test_an_estimate_that_is_refused_again_at_once_was_too_high() -> None:
+    """However coarse the measure of what was sent, the level falls until something is accepted."""
+    limit, now = Limit(20.0, 0.2), 0.0
+    for _ in range(12):
+        limit, now = limit.refused(now, limit.level(now)), now + 60.0
+    assert limit.level(now) < 0.5
 
 
 def test_acceptances_of_before_the_cut_prove_nothing() -> None:

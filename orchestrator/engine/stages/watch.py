@@ -178,6 +178,7 @@ class Watcher:
                     page_no=pages,
                     page_size=PAGE_SIZE,
                     order_by="updatedTime",
+                    only=wanted,
                 )
                 if not page.tasks:
                     break
