@@ -31,6 +31,8 @@ OVERLAP_BYTES: Final = 64 * 1024
 RETRIES: Final = 3
 """Connections lost in a row, with less than a recording's worth of bytes between them, before the transfer
 gives up."""
+SMALL_BYTES: Final = 256 * 1024
+"""So much is taken into memory whole: for more visits to the pool than one it is too little."""
 _FIRST_PAUSE_S: Final = 0.5
 _UNREADABLE: Final = frozenset({"br", "deflate", "compress", "x-compress"})
 """Encodings that hide rows from us and that no first bytes give away. Others are sniffed, or are none."""
@@ -65,6 +67,8 @@ class Fetch:
         self._run = run
         self._bandwidth = bandwidth
         self._admit = admit
+        self.held = False
+        """Whether all of it is in memory and none of it on disk: room for it is still to be made."""
         self._tried = False
         """Whether more connections were tried since the file last moved on by a recording's worth."""
 
@@ -134,6 +138,9 @@ class Fetch:
                     return True  # ranges are ignored: the whole file again would tell no more
                 await self._aligned(answer, asked)
                 total = inflow.progress.total_bytes
+                small = min(SMALL_BYTES, inflow.gathers_bytes)
+                if not inflow.offset_bytes and total is not None and total <= small:
+                    return await self._held_whole(answer)
                 coming = max(0, total - inflow.offset_bytes) if total is not None else 0
                 await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))
                 trial = self._trial()
@@ -145,6 +152,18 @@ class Fetch:
             if trial is not None:
                 await trial.end()
         return total is None or inflow.offset_bytes >= total
+
+    async def _held_whole(self, answer: FileAnswer) -> bool:
+        """Take a small file into memory, so that one visit to the pool can do all the rest. What came of one
+        that broke off goes to the disk like a part of any other."""
+        total = self._inflow.progress.total_bytes or 0
+        try:
+            await self._receive(answer, None)
+            self.held = self._inflow.offset_bytes >= total
+        finally:
+            if not self.held:
+                await finished(self._run(partial(self._admit, 0, total)))
+        return self.held
 
     def _trial(self) -> Trial | None:
         """Whether it shall be tried if more connections bring the rest faster."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from orchestrator.dataplane.staging import AppendFile, Progress, StagingArea, storage_faults
 from orchestrator.errors import StorageError
 from orchestrator.ports.control import Boundary
 
-__all__ = ["BLOCK_BYTES", "RECORD_BYTES", "Inflow", "Intake", "Run", "finished"]
+__all__ = ["BLOCK_BYTES", "RECORD_BYTES", "Inflow", "Intake", "Run", "at_once", "driven", "finished", "over"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ class Run(Protocol):
 async def finished(job: asyncio.Future[T]) -> T:
     """The result of a job on the pool. Cancelled while it waits, it still waits for the job to end before it
     gives way: whoever comes next must not meet a thread at work on the same files."""
+    if job.done():
+        return job.result()
     try:
         await asyncio.wait((job,))
     except asyncio.CancelledError:
@@ -44,6 +46,40 @@ async def finished(job: asyncio.Future[T]) -> T:
         job.exception()  # said to nobody: the cancellation is what the caller asked for
         raise
     return job.result()
+
+
+async def over(*jobs: asyncio.Future[Any]) -> None:
+    """Wait until all of them have ended, however they did."""
+    left = [job for job in jobs if not job.done()]
+    if left:
+        await asyncio.wait(left)
+
+
+def at_once(loop: asyncio.AbstractEventLoop) -> Run:
+    """A ``Run`` that works on the caller's own thread, before it returns: for whoever is on the pool
+    already."""
+
+    def run(work: Callable[[], T], /) -> asyncio.Future[T]:
+        job: asyncio.Future[T] = loop.create_future()
+        try:
+            job.set_result(work())
+        except BaseException as error:  # noqa: BLE001  nothing is swallowed
+            job.set_exception(error)  # raised where the result is asked for, as from the pool
+        return job
+
+    return run
+
+
+def driven(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing, since all its jobs are done at once. Raises
+    RuntimeError when it waits after all."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("a step of a small transfer waited for something")
 
 
 class Intake(Protocol):
@@ -75,7 +111,7 @@ class Inflow:
         self._area = area
         self._part = part
         self._intake = intake
-        self._run = run
+        self.run = run
         self._boundary = boundary
         self._on_record = recorded
         self._sha = hashlib.sha256()
@@ -84,6 +120,11 @@ class Inflow:
         self._jobs: tuple[asyncio.Future[None], ...] = ()
         self._recording: asyncio.Future[int] | None = None
         self._recorded = 0
+
+    @property
+    def gathers_bytes(self) -> int:
+        """How much may be taken before anything is written."""
+        return BLOCK_BYTES - 1
 
     @property
     def sha256(self) -> str:
@@ -95,17 +136,17 @@ class Inflow:
         of it was good: all, or nothing."""
         self.progress = earlier
         size = earlier.offset_bytes
-        if not await finished(self._run(partial(self._part.reopen, size))):
+        if not await finished(self.run(partial(self._part.reopen, size))):
             await self.restart()
             return
         while self.offset_bytes < size:
             wanted = min(BLOCK_BYTES, size - self.offset_bytes)
-            block = await finished(self._run(partial(self._part.read, self.offset_bytes, wanted)))
+            block = await finished(self.run(partial(self._part.read, self.offset_bytes, wanted)))
             await self._join()
             self.offset_bytes += len(block)
             self._jobs = (
-                self._run(partial(self._intake.feed, (block,))),
-                self._run(partial(self._sha.update, block)),
+                self.run(partial(self._intake.feed, (block,))),
+                self.run(partial(self._sha.update, block)),
             )
         await self._join()
         self._recorded = size
@@ -120,7 +161,7 @@ class Inflow:
         self._sha = hashlib.sha256()
         self._intake.restart()
         self.progress = Progress(wire_bytes=self.progress.wire_bytes, alone=self.progress.alone)
-        await finished(self._run(self._part.cut))
+        await finished(self.run(self._part.cut))
 
     async def take(self, chunk: bytes) -> None:
         self._buffer.append(chunk)
@@ -143,10 +184,10 @@ class Inflow:
         be written is left out: the caller has something more urgent to say."""
         for job in (*self._jobs, self._recording):
             if job is not None:
-                await asyncio.wait((job,))
+                await over(job)
                 job.exception()  # known to the caller, or no longer of interest
         tail, at = self._buffer, self.offset_bytes - self._buffered
-        safe = await finished(self._run(partial(self._close, tail, at, self.progress)))
+        safe = await finished(self.run(partial(self._close, tail, at, self.progress)))
         if safe:
             self._boundary.reached("transfer.offset_recorded")
         return safe
@@ -169,7 +210,7 @@ class Inflow:
             return
         block, at = self._buffer, self.offset_bytes - self._buffered
         self._buffer, self._buffered = [], 0
-        self._jobs = (self._run(partial(self._keep, block, at)), self._run(partial(self._digest, block)))
+        self._jobs = (self.run(partial(self._keep, block, at)), self.run(partial(self._digest, block)))
 
     # A block stays in the pieces it came in: to join them costs as much as to write them.
 
@@ -186,7 +227,7 @@ class Inflow:
         it."""
         if not self._jobs:
             return
-        await asyncio.wait(self._jobs)
+        await over(*self._jobs)
         jobs, self._jobs = self._jobs, ()
         for job in jobs:
             job.result()
@@ -194,7 +235,7 @@ class Inflow:
         if self.offset_bytes - self._buffered - self._recorded >= RECORD_BYTES:
             await self._join_recording()
             self._recorded = self.offset_bytes - self._buffered
-            self._recording = self._run(partial(self._record_and_tell, self.progress))
+            self._recording = self.run(partial(self._record_and_tell, self.progress))
 
     def _record_and_tell(self, progress: Progress) -> int:
         safe = self._record(progress)
@@ -210,7 +251,7 @@ class Inflow:
     async def _join_recording(self) -> None:
         if self._recording is None:
             return
-        await asyncio.wait((self._recording,))
+        await over(self._recording)
         recording, self._recording = self._recording, None
         recording.result()
         self._boundary.reached("transfer.offset_recorded")

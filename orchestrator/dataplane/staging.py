@@ -11,6 +11,7 @@ For one attempt key, inside ``<destination>/.orchestrator/staging``:
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import threading
@@ -32,8 +33,10 @@ __all__ = [
     "Progress",
     "StagingArea",
     "fdatasync",
+    "fingerprint",
     "receipt_from_record",
     "receipt_to_record",
+    "size_of",
     "storage_faults",
     "sync_folder",
     "write_all",
@@ -288,3 +291,27 @@ class AppendFile:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+
+def size_of(path: str) -> int | None:
+    """In bytes; None when there is no such file."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return None
+
+
+def fingerprint(ticket: Ticket) -> str:
+    """What of a ticket decides what the artifact looks like."""
+    asked = (
+        asdict(ticket.window),
+        asdict(ticket.requested),
+        ticket.limit,
+        ticket.order,
+        ticket.output,
+        ticket.compression,
+        ticket.time_field,
+        ticket.part,
+        ticket.edge_ms,
+    )
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()

@@ -11,11 +11,9 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
-
-import orjson
 
 from orchestrator.core.job import Output
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
@@ -27,14 +25,16 @@ from orchestrator.dataplane.disk import DiskBudget
 from orchestrator.dataplane.error_answer import refuse_complaint
 from orchestrator.dataplane.fetch import Fetch
 from orchestrator.dataplane.glance import Glance
-from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
+from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, at_once, driven, finished, over
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
     Progress,
     StagingArea,
+    fingerprint,
     receipt_from_record,
     receipt_to_record,
+    size_of,
     storage_faults,
 )
 from orchestrator.dataplane.survey import Survey
@@ -105,6 +105,7 @@ class _Transfer:
             self._area, self._part, self._glance, run=run, boundary=boundary, recorded=self._renew_promise
         )
         self._layers: list[Packing] = []
+        self._held = False
 
     async def outcome(self) -> Receipt | LinkExpired:
         earlier = await finished(self._run(self._earlier))
@@ -114,6 +115,8 @@ class _Transfer:
             expired = await self._fetch(earlier)
             if expired is not None:
                 return expired
+            if self._held:
+                return await finished(self._run(partial(self._all_at_once, asyncio.get_running_loop())))
             return await self._stage()
         except IntegrityError:
             # These bytes are proven useless; a later call must not resume on them.
@@ -123,6 +126,20 @@ class _Transfer:
             self._glance.let_go()
             self._part.close()
             self._draft.close()
+
+    def _all_at_once(self, loop: asyncio.AbstractEventLoop) -> Receipt:
+        """What is left to do for a small file, on this thread of the pool."""
+        pool, self._run = self._run, at_once(loop)
+        self._inflow.run = self._run
+        try:
+            self._admit(0, self._inflow.offset_bytes)
+            return driven(self._written_and_staged())
+        finally:
+            self._run = self._inflow.run = pool
+
+    async def _written_and_staged(self) -> Receipt:
+        await self._inflow.drain()
+        return await self._stage()
 
     def _forget(self) -> None:
         self._part.close()
@@ -143,13 +160,13 @@ class _Transfer:
             if (
                 progress.sha256
                 and not os.path.exists(area.part)
-                and _size(area.staged) == progress.offset_bytes
+                and size_of(area.staged) == progress.offset_bytes
             ):
                 os.replace(area.staged, area.part)  # the part was taken over; its digest will tell
         return replace(progress, receipt=None, fingerprint="")
 
     def _recorded_receipt(self, progress: Progress) -> Receipt | None:
-        if progress.receipt is None or progress.fingerprint != _fingerprint(self._ticket):
+        if progress.receipt is None or progress.fingerprint != fingerprint(self._ticket):
             return None
         try:
             return receipt_from_record(progress.receipt)
@@ -182,6 +199,7 @@ class _Transfer:
                 self._glance.total_bytes = earlier.total_bytes
                 await self._inflow.replay(earlier)
             await fetch.until_whole()
+            self._held = fetch.held
         except LinkRefused as error:
             return LinkExpired(await self._inflow.stop(), str(error))
         except (asyncio.CancelledError, OrchestratorError):
@@ -334,7 +352,7 @@ class _Transfer:
                     writing = self._run(partial(write, step))
             finally:
                 if writing is not None:
-                    await asyncio.wait((writing,))
+                    await over(writing)
                     writing.exception()  # raised below, unless something came first
             if writing is not None:
                 writing.result()
@@ -417,31 +435,8 @@ class _Transfer:
                     offset_bytes=receipt.fetched_bytes,
                     sha256=receipt.fetched_sha256,
                     receipt=receipt_to_record(receipt),
-                    fingerprint=_fingerprint(self._ticket),
+                    fingerprint=fingerprint(self._ticket),
                 )
             )
             with suppress(FileNotFoundError):
                 os.unlink(area.part)
-
-
-def _size(path: str) -> int | None:
-    try:
-        return os.path.getsize(path)
-    except FileNotFoundError:
-        return None
-
-
-def _fingerprint(ticket: Ticket) -> str:
-    """What of a ticket decides what the artifact looks like."""
-    asked = (
-        asdict(ticket.window),
-        asdict(ticket.requested),
-        ticket.limit,
-        ticket.order,
-        ticket.output,
-        ticket.compression,
-        ticket.time_field,
-        ticket.part,
-        ticket.edge_ms,
-    )
-    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
