@@ -146,13 +146,13 @@ def test_what_the_sdk_pushed_is_exported_exactly(
     nothing_left_to_do(mine)
 
 
-def written_log(folder: Path) -> Path:
-    """The log of this machine's package manager, or one that looks like it."""
-    real = Path("/var/log/dpkg.log")
-    if real.exists() and real.stat().st_size:
-        return real
+def written_log(folder: Path, until: datetime) -> Path:
+    """A copy, for the machine goes on writing, of what its package manager logged before ``until``; or a file
+    that looks like it."""
     path = folder / "dpkg.log"
-    lines = [
+    real = Path("/var/log/dpkg.log")
+    logged = real.read_text("utf-8").split("\n")[:-1] if real.exists() else []
+    lines = [line for line in logged if moment_of(line) < until] or [
         f"2026-01-{1 + n // 500:02d} {n // 60 % 24:02d}:{n % 60:02d}:07 status installed lib{n}:amd64 1.{n}-1"
         for n in range(5000)
     ]
@@ -160,17 +160,19 @@ def written_log(folder: Path) -> Path:
     return path
 
 
+def moment_of(line: str) -> datetime:
+    return datetime.fromisoformat(line[:19]).replace(tzinfo=UTC)
+
+
 def test_a_real_log_file_is_exported_line_for_line(tmp_path: Path) -> None:
-    """A log file as the machine wrote it is served with `--load` and comes out with every line once."""
-    path = written_log(tmp_path)
-    lines = path.read_text("utf-8").split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
-    moments = [datetime.fromisoformat(line[:19]).replace(tzinfo=UTC) for line in lines]
+    """A log file as the machine wrote it, up to today, is served with `--load` and comes out with every line
+    once."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    path = written_log(tmp_path, today)
+    lines = path.read_text("utf-8").split("\n")[:-1]
+    moments = [moment_of(line) for line in lines]
     with program(tmp_path, "--load", str(path)) as desk:
-        window = {
-            "from": f"{min(moments):%Y-%m-%dT00:00:00Z}",
-            "to": f"{datetime.now(UTC):%Y-%m-%dT00:00:00Z}",
-        }
+        window = {"from": f"{min(moments):%Y-%m-%dT00:00:00Z}", "to": f"{today:%Y-%m-%dT%H:%M:%SZ}"}
         desk.write_job({"logstore": "dpkg", **window, "max_lines": max(1000, len(lines) // 3)})
         ended = desk.run()
         assert ended.exit == 0, ended.err
