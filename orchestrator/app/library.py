@@ -19,7 +19,6 @@ from orchestrator.app.selection import select
 from orchestrator.clock import SystemClock, SystemRng
 from orchestrator.core import job as core_job
 from orchestrator.core import jobfile
-from orchestrator.core.reasons import shell_word
 from orchestrator.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ def load(
 
 def jobs_words(job_file: core_job.JobFile) -> str:
     """What a shell is to be told of the job file: its path, and the manifest when that was named besides."""
+    from orchestrator.core.reasons import shell_word
+
     words = shell_word(job_file.path)
     return f"{words} --manifest {shell_word(job_file.manifest)}" if job_file.manifest_named else words
 

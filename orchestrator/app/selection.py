@@ -8,7 +8,6 @@ from datetime import date, tzinfo
 from fnmatch import fnmatchcase
 
 from orchestrator.core.complaint import nearest
-from orchestrator.core.fleets import fits_template
 from orchestrator.core.job import Fleet, Job, JobFile
 from orchestrator.core.jobfile import parse_moment
 from orchestrator.core.patterns import is_pattern
@@ -80,6 +79,8 @@ def _asked_of(fleet: Fleet, names: Sequence[str]) -> Fleet:
 
 
 def _may_fit(fleet: Fleet, name: str) -> bool:
+    from orchestrator.core.fleets import fits_template  # most files have none, and are read sooner without
+
     return is_pattern(name) or name == fleet.template.name or fits_template(fleet, name)
 
 

@@ -33,6 +33,11 @@ def _answered(given: list[str]) -> int:
 
         print(f"orchestrator {__version__}")
         return 0
+    from orchestrator.cli.unparsed import plainly_asked
+
+    plain = plainly_asked(given)
+    if plain is not None:
+        return plain()
     from orchestrator.cli.answer import answer
 
     return answer(given)

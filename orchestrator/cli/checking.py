@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from orchestrator.app.library import JobFile, load
 from orchestrator.app.selection import select
-from orchestrator.cli import results, values
+from orchestrator.cli.print import counted, window_text
 from orchestrator.clock import SystemClock
 from orchestrator.core import job as core_job
-from orchestrator.core.fleets import Resolved
 from orchestrator.errors import ExitCode
 from orchestrator.settings import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.cli.ending import Stage
+    from orchestrator.cli.stdout import Stdout
+    from orchestrator.core.fleets import Resolved
 
 __all__ = ["asked_for", "check", "chosen", "read_job_file", "remembered"]
 
@@ -53,6 +56,8 @@ def chosen(stage: Stage) -> core_job.JobFile:
 
 def remembered(stage: Stage) -> Resolved:
     """The same, and what is known of each fleet. Must not be called from a coroutine."""
+    from orchestrator.core.fleets import Resolved
+
     narrowed = asked_for(stage)
     if not narrowed.fleets and not any(job.stream_patterns for job in narrowed.jobs):
         return Resolved(narrowed)
@@ -79,6 +84,8 @@ def check(stage: Stage) -> int:
         stage.redaction.own_words
     )  # values that came from the environment, and nothing that only looks secret
     if stage.document:
+        from orchestrator.cli import values
+
         stage.document.put("path", job_file.path)
         stage.document.put("manifest", job_file.manifest)
         stage.document.stream("jobs", (values.job_json(job, hide) for job in shown.jobs))
@@ -86,5 +93,23 @@ def check(stage: Stage) -> int:
         stage.document.stream("fleets", (values.job_json(job, hide) for job in templates))
         stage.document.end(ExitCode.COMPLETE, complete=True)
     else:
-        results.show_check(stage.out, shown, hide)
+        _show(stage.out, shown, hide)
     return ExitCode.COMPLETE
+
+
+def _show(out: Stdout, job_file: core_job.JobFile, hide: Callable[[str], str]) -> None:
+    """Every job with its resolved window, then the verdict on the file. ``hide`` masks what came from the
+    environment."""
+    for job in (*job_file.jobs, *(fleet.template for fleet in job_file.fleets)):
+        identity = job.identity
+        out.line(f"{job.name}{'' if job.enabled else '  (not enabled)'}")
+        out.line(f"  window       {window_text(job.window, job.timezone)}")
+        stream = f", log stream {identity.logstream}" if identity.logstream else ""
+        place = f"{identity.project}/{identity.logstore}{stream} at {job.service.endpoint}"
+        out.line(f"  from         {hide(place)}")
+        out.line(f"  query        {hide(identity.query)}")
+        out.line(f"  to           {hide(job.destination.url if job.destination else job.file_dir)}")
+    jobs = counted(len(job_file.jobs), "job")
+    if job_file.fleets:
+        jobs += f" and {counted(len(job_file.fleets), 'pattern')} of logstores that each run looks up"
+    out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import signals
 from orchestrator.cli.asked import Asked
 from orchestrator.cli.document import Document, error_value
 from orchestrator.cli.outfile import Outfile, Sink
 from orchestrator.cli.stdout import Stdout
-from orchestrator.core.model import Fault
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.logs import Redaction, clean
+
+if TYPE_CHECKING:
+    from orchestrator.core.model import Fault
 
 __all__ = ["Stage", "cleaned", "complain", "crashed", "ended"]
 
@@ -128,6 +130,8 @@ def crashed(error: Exception, *, json: bool) -> int:
 
 
 def _defect(stage: Stage, error: Exception) -> OrchestratorError:
+    import tempfile
+
     from orchestrator.clock import SystemClock
     from orchestrator.logs import note_exception
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.app.reading import pointed
@@ -24,7 +24,7 @@ from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     from orchestrator.app.story import Told
-    from orchestrator.core.job import Job, JobFile
+    from orchestrator.core.job import Job
     from orchestrator.core.model import RemoteTask
     from orchestrator.core.report import Gap, Report
     from orchestrator.engine.audit import VerifyReport
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LEDGER_HEAD",
     "ledger_cells",
-    "show_check",
     "show_first_gaps",
     "show_gaps",
     "show_ledger",
@@ -45,24 +44,6 @@ __all__ = [
 SHOWN_GAPS = 20
 """So many gaps a report tells at length."""
 LEDGER_HEAD = ("job", "window (UTC)", "state", "attempt", "lines", "bytes", "evidence", "remote task", "file")
-
-
-def show_check(out: Stdout, job_file: JobFile, hide: Callable[[str], str]) -> None:
-    """Every job with its resolved window, then the verdict on the file. ``hide`` masks what came from the
-    environment."""
-    for job in (*job_file.jobs, *(fleet.template for fleet in job_file.fleets)):
-        identity = job.identity
-        out.line(f"{job.name}{'' if job.enabled else '  (not enabled)'}")
-        out.line(f"  window       {window_text(job.window, job.timezone)}")
-        stream = f", log stream {identity.logstream}" if identity.logstream else ""
-        place = f"{identity.project}/{identity.logstore}{stream} at {job.service.endpoint}"
-        out.line(f"  from         {hide(place)}")
-        out.line(f"  query        {hide(identity.query)}")
-        out.line(f"  to           {hide(job.destination.url if job.destination else job.file_dir)}")
-    jobs = counted(len(job_file.jobs), "job")
-    if job_file.fleets:
-        jobs += f" and {counted(len(job_file.fleets), 'pattern')} of logstores that each run looks up"
-    out.line(f"{job_file.path} is valid: {jobs}, manifest {job_file.manifest}")
 
 
 def show_run(out: Stdout, report: Report, jobs: Sequence[Job], jobs_words: str) -> None:

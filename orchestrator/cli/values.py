@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.app.reading import pointed
 from orchestrator.cli.document import FAMILIES, fault_value, iso_or_null
 from orchestrator.core.window import Window, iso_utc
 from orchestrator.errors import ExitCode, OrchestratorError
@@ -70,6 +69,8 @@ def job_json(job: Job, hide: Callable[[str], str]) -> dict[str, Any]:
 
 def gap_json(gap: Gap) -> dict[str, Any]:
     """One gap."""
+    from orchestrator.app.reading import pointed  # brings the ledger along, which `check` is told without
+
     return {
         "job": gap.job,
         **window_json(gap.window),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -11,8 +12,10 @@ import typer.core
 import typer.main
 
 from orchestrator.cli import main
+from orchestrator.cli.answer import answer
 from orchestrator.cli.options import duration, line_count
 from orchestrator.cli.parse import app
+from orchestrator.cli.unparsed import plainly_asked
 
 COMMANDS = [
     "demo",
@@ -110,6 +113,17 @@ def modules_after(program: str) -> set[str]:
 
 
 HEAVY = {"aiohttp", "sqlite3", "rich", "structlog", "zstandard", "tenacity"}
+STORED = {"orchestrator.ports.store", "orchestrator.core.report", "orchestrator.core.model"}
+
+
+def job_file(path: Path) -> Path:
+    """A job file with one job, ``web``."""
+    path.write_text(
+        '[service]\nregion = "bj"\n[[jobs]]\nname = "web"\nlogstore = "web-access"\n'
+        'from = 2026-01-14T00:00:00Z\nto = 2026-01-15T00:00:00Z\ndestination = "archive"\n',
+        encoding="utf-8",
+    )
+    return path
 
 
 def test_the_version_is_told_without_the_parser() -> None:
@@ -118,11 +132,86 @@ def test_the_version_is_told_without_the_parser() -> None:
     assert not loaded & (HEAVY | {"typer", "asyncio", "pydantic"})
 
 
-def test_check_loads_nothing_it_does_not_need() -> None:
-    """Validating a job file needs no HTTP, no database, no terminal and no event loop."""
-    loaded = modules_after("from orchestrator.cli import main; main(['check', 'absent.toml', '--json'])")
+def test_check_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
+    """Validating a job file needs no HTTP, no database, no terminal and no event loop, nor any of the program
+    that only what is stored needs."""
+    path = job_file(tmp_path / "web.toml")
+    program = f"from orchestrator.cli import main; main({['check', str(path), '--job', 'web']!r})"
+    loaded = modules_after(program)
     assert "orchestrator.settings" in loaded
-    assert not loaded & (HEAVY | {"asyncio"})
+    assert not loaded & (HEAVY | STORED | {"asyncio"})
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_plain_check_is_answered_without_the_parser(more: list[str], tmp_path: Path) -> None:
+    """`check FILE`, with `--json` or without, loads neither typer nor anything that needs it: it answers in
+    half a second."""
+    path = job_file(tmp_path / "web.toml")
+    loaded = modules_after(f"from orchestrator.cli import main; main({['check', str(path), *more]!r})")
+    assert "orchestrator.settings" in loaded
+    assert not loaded & (HEAVY | {"orchestrator.engine", "asyncio", "typer", "pydantic"})
+    assert more or not loaded & STORED
+
+
+@pytest.mark.parametrize("named", ["", "named.toml", "absent.toml"])
+@pytest.mark.parametrize("manifest", ["", "named.db", "${NOT_SET}/x.db"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["other.toml"],
+        ["other.toml", "--json"],
+        ["--json", "other.toml"],
+        ["--json"],
+        ["--json", "--json"],
+        ["absent.toml"],
+        ["wrong.toml", "--json"],
+        ["a name with = and -.toml"],
+    ],
+)
+def test_the_parser_would_have_said_the_same(
+    words: list[str],
+    named: str,
+    manifest: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A plain `check` ends with the same exit code and says the same on both streams, parser or not, whatever
+    the environment names."""
+    for name in ("jobs.toml", "other.toml", "named.toml", "a name with = and -.toml"):
+        job_file(tmp_path / name)
+    (tmp_path / "wrong.toml").write_text("[[jobs]]\nname = 3\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCHESTRATOR_JOBS", named)
+    monkeypatch.setenv("ORCHESTRATOR_MANIFEST", manifest)
+    plain = plainly_asked(["check", *words])
+    assert plain is not None
+    without = plain(), capsys.readouterr()
+    assert without == (answer(["check", *words]), capsys.readouterr())
+    assert without[1].out + without[1].err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["plan"],
+        ["--json", "check"],
+        ["check", ""],
+        ["check", "--help"],
+        ["check", "-h"],
+        ["check", "--job", "web"],
+        ["check", "--json=1"],
+        ["check", "--manifest=m.db"],
+        ["check", "--"],
+        ["check", "-"],
+        ["check", "one.toml", "two.toml"],
+    ],
+)
+def test_what_is_not_plain_is_the_parsers(words: list[str]) -> None:
+    """Options, other commands and mistakes are read by the parser."""
+    assert plainly_asked(words) is None
 
 
 def test_importing_the_package_costs_nothing() -> None:
