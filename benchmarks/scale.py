@@ -50,8 +50,8 @@ FLAT_FROM = 10_000
 MOST_BYTES = 200_000_000
 FLAT = 1.25
 LINES_PER_S = 5
-SLICE_S = 196
-"""What the planner makes of a thousand lines at that rate, headroom and buckets considered."""
+SLICE_S = 199
+"""What the planner makes of a thousand lines at that rate, less the headroom."""
 ENDS_AT_S = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 REMOTE_S = 5.0
 """How long a remote task runs."""
