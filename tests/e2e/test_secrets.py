@@ -175,7 +175,7 @@ DEFECT = """
 import sys
 from orchestrator.remote import files, session
 
-async def broken(self, call, headers):
+async def broken(self, call, headers, timeout_s):
     self._calls = getattr(self, "_calls", 0) + 1
     if self._calls > 6:
         try:
@@ -183,7 +183,7 @@ async def broken(self, call, headers):
         except KeyError as first:
             first.add_note(f"signed {headers['Authorization']}")
             raise RuntimeError(f"cannot send {headers} to {self._endpoint}") from first
-    return await real(self, call, headers)
+    return await real(self, call, headers, timeout_s)
 
 async def lost(self, link, address, headers):
     raise AssertionError(f"cannot open {link} {link.reveal()} {address!r}")
