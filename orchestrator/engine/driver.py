@@ -127,6 +127,9 @@ class Driver:
                 await self._admission.admit()
                 if not self._inbox:
                     await self._nap()
+                # What comes in the same breath is written in one commit.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
                 await self._turn()
             if self._draining():
                 await self._drain()

@@ -268,7 +268,7 @@ class BlsClient:
 
     def _cleaned(self, status: RemoteTaskStatus) -> RemoteTaskStatus:
         """The status without secrets in the texts that are kept and shown: a service may quote anything."""
-        known = status.state in _STATES
+        known = not status.state or status.state in _STATES
         if known and not status.failed_code and not status.failed_message:
             return status
         clean = self._session.clean

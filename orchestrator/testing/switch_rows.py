@@ -307,7 +307,7 @@ SWITCHES: tuple[Switch, ...] = (
         histogram_fails="always",
     ),
     _row(
-        18, "outstanding_cap", (0, 2), "a learned quota: halved on refusal, the slice waits", run_base_s=6.0
+        18, "outstanding_cap", (0, 2), "finds how many places there are; the slice waits", run_base_s=6.0
     ),
     _row(
         18,
