@@ -306,9 +306,7 @@ SWITCHES: tuple[Switch, ...] = (
         sql_histogram="refused",
         histogram_fails="always",
     ),
-    _row(
-        18, "outstanding_cap", (0, 2), "finds how many places there are; the slice waits", run_base_s=6.0
-    ),
+    _row(18, "outstanding_cap", (0, 2), "finds how many places there are; the slice waits", run_base_s=6.0),
     _row(
         18,
         "outstanding_cap_form",
