@@ -140,3 +140,13 @@ def test_room_is_never_above_the_ceiling_and_comes_back_in_the_end(
         assert 1 <= state.tasks(now) <= tasks
         assert 0 <= state.room(now, outstanding) <= max(0, tasks - outstanding)
     assert state.room(now + 11.0, 0) >= 1
+
+
+def test_creates_that_nobody_heard_of_do_not_keep_places_shut() -> None:
+    """A lost reply is no refusal: places go on opening by doubling, unless their number is known."""
+    state = creating(20, 20.0).unheard(1)
+    assert state.room(0.0, 1) == 1
+    assert state.unheard(2).room(0.0, 2) == 2
+    assert opened().unheard(20) == opened()
+    found = opened().asked(500.0).refused(500.1, 7, None, 0.0)
+    assert found.unheard(7) is found

@@ -102,3 +102,10 @@ def test_the_look_goes_when_as_many_should_be_done_as_are_wanted() -> None:
     assert look_at([5.0, 1.0, 4.0, 2.0, 3.0], 3) == 3.0
     assert look_at([5.0, 1.0], 3) == 5.0
     assert look_at([], 1) is None
+
+
+def test_a_run_time_that_is_met_already_is_overdue() -> None:
+    """When the longest of the others is no longer than what it has run, the next look comes a step later."""
+    past = past_of(1.0, 2.0, 2.0)
+    assert past.ended_by(2.0) < 1
+    assert age_expected_s(2.0, 0.5, past) == pytest.approx(2.24)
