@@ -159,7 +159,7 @@ SWITCHES: tuple[Switch, ...] = (
         "after_lifetime",
         ("expired", "vanished"),
         "404 twice, ten seconds apart, means gone: a new remote task",
-        file_lifetime_s=1.0,
+        file_lifetime_s=0.2,
         run_base_s=6.0,
     ),
     _row(11, "file_layout", ("lines", "array"), _SNIFFED),
@@ -280,7 +280,7 @@ SWITCHES: tuple[Switch, ...] = (
     _row(18, "link_per_s", (0.0, 1.0), _RATE, burst_s=0.0),
     _row(18, "delete_per_s", (0.0, 0.2), _RATE, burst_s=0.0, fail_probability=0.4),
     _row(18, "query_per_s", (0.0, 2.0), _RATE, burst_s=0.0),
-    _row(18, "burst_s", (1.0, 0.0, 4.0), _RATE, create_per_s=1.5),
+    _row(18, "burst_s", (1.0, 0.0, 4.0), _RATE, create_per_s=3.0),
     _row(18, "throttle_probability", (0.0, 0.2), _RATE),
     _row(
         18,

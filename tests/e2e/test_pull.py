@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sqlite3
 import subprocess
@@ -231,7 +232,9 @@ def test_a_limit_takes_up_what_was_begun_without_one(desk: Program, served: tupl
     has, of which those it does not need are let go at the service once the rows are there."""
     desk.emulated.behave(run_base_s=1.0, executors=2)
     child = pull(desk, *WINDOW, "--slice-lines", "800")
-    until(lambda: sum(bool(uuid) for _, uuid in slices(desk)) >= 4 or child.poll() is not None)
+    until(
+        lambda: (len(slices(desk)) >= 8 and all(uuid for _, uuid in slices(desk))) or child.poll() is not None
+    )
     child.send_signal(signal.SIGINT)
     assert desk.end(child).exit == 130
     before = desk.emulated.stats()
@@ -340,6 +343,8 @@ def test_a_reader_that_stands_still_holds_nothing_up(desk: Program) -> None:
     desk.emulated.behave(run_base_s=0.05)
     child = pull(desk, *WINDOW, "--slice-lines", "4000", "--no-progress")
     until(lambda: slices(desk) and {state for state, _ in slices(desk)} == {"done"})
+    assert child.stdout is not None
+    assert select.select([child.stdout], [], [], PATIENCE_S)[0]
     assert child.poll() is None  # all is stored, and waits to be read
     child.send_signal(signal.SIGINT)
     assert child.wait(PATIENCE_S) == 130
