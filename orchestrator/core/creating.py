@@ -21,6 +21,7 @@ AT_SPEED = 3
 NEARLY = 0.9
 """A rate is known to the whole second only: this share of it may have been all of it."""
 UNHURRIED = 0.6
+"""So far below what the rate seems to be, it is not what was refused."""
 PROVED_BY = 4
 """So many refusals with as many outstanding, further and further apart, and it is the places."""
 
@@ -32,7 +33,7 @@ class Creating:
     places: Limit
     pace: Pace
     laid_to_places: int = 0
-    """Refusals in a row that were laid to the places."""
+    """Refusals that were laid to the places since they were last refuted."""
     refused_at: float = -math.inf
     alone: bool = False
     """Whether none of ours has ended since that refusal: then one more that is accepted refutes it."""

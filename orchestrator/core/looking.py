@@ -33,10 +33,14 @@ PER_TASK = 0.27
 FEW_PER_RUN = 14.0
 MOST_PER_TASK = 2.5
 """With fewer out, looks during one run time of them all, and for each of them."""
+LEAST_PATIENCE_S = 15.0
+"""How long a remote task that should be done may wait for company before it is looked at all the same."""
 KEPT = 40
 EARLY = 0.35
 """Where between the last look that found it unfinished and the first that found it finished a remote task is
 taken to have ended: rather early, since an executor that waits costs more than a look that the budget has."""
+LATEST = 2.5
+"""A look that came later than at so many times the age of the one before was held up by something else."""
 GOLDEN = 0.618_033_988_75
 
 
@@ -52,10 +56,19 @@ class RunTimes:
         return bool(self._sorted)
 
     def learn(self, unfinished_s: float | None, finished_s: float) -> None:
-        """One was seen finished at the age ``finished_s``, and last seen unfinished at ``unfinished_s``. One
-        that was finished at the first look may have been so for long: the next is looked at earlier."""
-        low_s = 0.5 * finished_s if unfinished_s is None else unfinished_s
-        took_s = low_s + EARLY * (finished_s - low_s)
+        """One was seen finished at the age ``finished_s``, and last seen unfinished at ``unfinished_s``.
+
+        One that was finished at the first look may have been so for long, and so may one that nobody could
+        look at for a while: such an age says at most how long it took. It makes the next looks earlier, never
+        later, and where nothing else is known it says nothing.
+        """
+        if unfinished_s is None:
+            if not self._sorted and finished_s > 2 * FIRST_LOOK_S:
+                return
+            took_s = (0.5 + 0.5 * EARLY) * finished_s
+            took_s = min(took_s, self.at(0.5)) if self._sorted else took_s
+        else:
+            took_s = unfinished_s + EARLY * (min(finished_s, LATEST * unfinished_s) - unfinished_s)
         self._latest.append(took_s)
         insort(self._sorted, took_s)
         if len(self._latest) > KEPT:
@@ -137,7 +150,11 @@ class Budget:
         return min(outstanding, math.ceil(pays))
 
 
-def look_at(expected_at: Iterable[float], wanted: int) -> float | None:
-    """When ``wanted`` of them should be done; None when there are none."""
-    ages = sorted(expected_at)
-    return ages[min(wanted, len(ages)) - 1] if ages else None
+def look_at(expected_at: Iterable[float], wanted: int, past: RunTimes) -> float | None:
+    """When ``wanted`` of them should be done; None when there are none. The first of them is kept waiting for
+    the others for a fraction of a run time only: among them may be one that never ends."""
+    at = sorted(expected_at)
+    if not at:
+        return None
+    patience_s = max(LEAST_PATIENCE_S, past.at(0.5) / 4) if past else LEAST_PATIENCE_S
+    return min(at[min(wanted, len(at)) - 1], at[0] + patience_s)

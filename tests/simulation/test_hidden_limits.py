@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from orchestrator.core.job import Limits
 from orchestrator.emulator.behaviour import Behaviour
+from orchestrator.errors import ServiceFault
 from orchestrator.testing.episode import Setting
+from tests.simulation.rig import Rig, ceilings, only_first
 from tests.simulation.sharing import Shared, jain, played
 
 RUN_S = 2.0
@@ -141,3 +144,17 @@ def test_executors_are_kept_busy(tmp_path: Path) -> None:
     bound_s = found.world.witness.tasks_made * RUN_S / 20
     assert found.elapsed_s <= 1.10 * bound_s
     assert found.requests <= 2.3 * found.world.witness.tasks_made
+
+
+def test_a_list_that_does_not_answer_is_asked_seldom(tmp_path: Path) -> None:
+    """When each question to the list costs three minutes and fails, descriptions take its place."""
+
+    async def silent(behind: Any, **words: Any) -> Any:
+        await asyncio.sleep(180.0)
+        raise ServiceFault("the list is down", status=500)
+
+    rig = Rig(Setting(seed=1, slices=60, limits=ceilings(tasks=12)), tmp_path)
+    rig.disturb = only_first("tasks", list_page=silent)
+    report = rig.run()
+    assert rig.complaints(report) == []
+    assert report.duration_s < 600.0

@@ -51,12 +51,28 @@ def test_rows_that_are_written_tell_when_it_will_be_done() -> None:
 
 def test_what_was_over_at_the_first_look_is_looked_at_earlier_next_time() -> None:
     """One that may have ended long ago is no proof that it takes as long as the look waited."""
-    past = RunTimes()
+    past = past_of(10.0)
     past.learn(None, 10.0)
-    assert past.at(0.5) < 8.0
+    assert past.at(0.0) < 8.0
     past = RunTimes()
     past.learn(9.0, 10.0)
     assert 9.0 < past.at(0.5) < 10.0
+    past = RunTimes()
+    past.learn(None, 0.6)
+    assert 0.3 < past.at(0.5) < 0.6
+
+
+def test_an_outage_teaches_no_run_times() -> None:
+    """What was found finished after half an hour without the service took two seconds all the same: neither
+    what was seen before it nor what was not makes the next looks late."""
+    past = past_of(*[2.0] * 5)
+    for _ in range(40):
+        past.learn(None, 1800.0)
+        past.learn(1.0, 1800.0)
+    assert past.at(1.0) <= 2.5
+    past = RunTimes()
+    past.learn(None, 1800.0)
+    assert not past
 
 
 def test_only_the_latest_run_times_count() -> None:
@@ -99,9 +115,18 @@ def test_a_budget_is_kept_over_any_run(found: list[int]) -> None:
 
 def test_the_look_goes_when_as_many_should_be_done_as_are_wanted() -> None:
     """The third of five, the last when more are wanted than there are, never when there are none."""
-    assert look_at([5.0, 1.0, 4.0, 2.0, 3.0], 3) == 3.0
-    assert look_at([5.0, 1.0], 3) == 5.0
-    assert look_at([], 1) is None
+    assert look_at([5.0, 1.0, 4.0, 2.0, 3.0], 3, RunTimes()) == 3.0
+    assert look_at([5.0, 1.0], 3, RunTimes()) == 5.0
+    assert look_at([], 1, RunTimes()) is None
+
+
+def test_one_that_never_ends_keeps_nobody_waiting() -> None:
+    """Whatever has to be saved, what should be done is looked at a quarter of a run time later at the latest,
+    and fifteen seconds are always granted."""
+    hours_later = 40_000.0
+    assert look_at([10.0, 11.0, hours_later], 3, RunTimes()) == 25.0
+    assert look_at([10.0, 11.0, hours_later], 3, past_of(2.0)) == 25.0
+    assert look_at([10.0, 11.0, hours_later], 3, past_of(400.0)) == 110.0
 
 
 def test_a_run_time_that_is_met_already_is_overdue() -> None:

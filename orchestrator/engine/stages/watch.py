@@ -25,6 +25,7 @@ __all__ = ["Watcher"]
 
 REST = 1.0
 """So many times as long as a look took, until the next: where requests queue up, looks are what can wait."""
+LONGEST_REST_S = 10.0
 UNKNOWN_STATE_LOOK_S = 30.0
 SECOND_404_AFTER_S = 10.0
 NEVER_SEEN_404_AFTER_S = 60.0
@@ -32,6 +33,8 @@ NEVER_SEEN_404_AFTER_S = 60.0
 run beside the one that replaces it."""
 LIST_FROM = 3
 """From so many outstanding on a page of the list, which shows all, is worth as much as one description."""
+LIST_REST_S = 300.0
+"""A list that does not answer has cost minutes of tries: it is left alone so long, and then twice as long."""
 ALONE = 0.3
 """Fewer are looked at one by one, each when this share of earlier ones had ended."""
 PAGE_SIZE = 100
@@ -90,7 +93,9 @@ class Watcher:
         self._pages_needed = 1.0
         """Pages it took lately until all outstanding ones were met; others use the account's list too."""
         self._said: set[str] = set()
-        self._list_works = True
+        self._list_from_at = float("-inf")
+        """``loop.time()`` from which on the list is asked; never again once it was refused."""
+        self._list_rest_s = LIST_REST_S
 
     def watch(self, slice_: Slice, task: RemoteTask, *, logstore: str, give_up_after_s: float) -> None:
         """Put one remote task on the roster."""
@@ -133,13 +138,15 @@ class Watcher:
             self._changed.clear()
             now = loop.time()
             at = look_at(
-                (entry.look_at for entry in self._roster.values()), self._budget.wanted(len(self._roster))
+                (entry.look_at for entry in self._roster.values()),
+                self._budget.wanted(len(self._roster)),
+                self._run_times,
             )
             if at is not None:
                 at = max(at, self._not_before)
             if at is not None and at <= now:
                 await self._look([entry for entry in self._roster.values() if entry.look_at <= now])
-                self._not_before = loop.time() + REST * (loop.time() - now)
+                self._not_before = loop.time() + min(LONGEST_REST_S, REST * (loop.time() - now))
                 continue
             await self._sleep_until(at)
 
@@ -153,7 +160,9 @@ class Watcher:
 
     async def _look(self, due: list[_Entry]) -> None:
         by_list = (
-            self._list_works and len(self._roster) >= LIST_FROM and len(due) >= round(self._pages_needed)
+            asyncio.get_running_loop().time() >= self._list_from_at
+            and len(self._roster) >= LIST_FROM
+            and len(due) >= round(self._pages_needed)
         )
         if by_list and await self._look_at_list():
             due = [e for e in due if e.unlisted >= UNLISTED_ROUNDS or e.missing_since is not None]
@@ -190,11 +199,14 @@ class Watcher:
                         self._seen(entry, status)
         except (Refused, CredentialsError) as error:
             self._observer.noted("watch.list_refused", error=str(error)[:200])
-            self._list_works = False
+            self._list_from_at = float("inf")
             return False
         except ServiceError as error:
             self._observer.noted("watch.failed", error=str(error)[:200], round=pages)
+            self._list_from_at = asyncio.get_running_loop().time() + self._list_rest_s
+            self._list_rest_s *= 2
             return False
+        self._list_rest_s = LIST_REST_S
         self._pages_needed += 0.3 * (pages - self._pages_needed)
         for entry in wanted.values():
             entry.unlisted += 1
