@@ -17,6 +17,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import orjson
@@ -31,6 +32,7 @@ from orchestrator.dataplane.within import cells_inside, objects_inside
 __all__ = ["Dater", "FineDater", "JsonDater", "dater_for", "fine_dater_for", "json_dater"]
 
 _CACHE_ENTRIES: Final = 100_000
+_Pattern = re.Pattern[bytes]
 
 
 class Dater(ABC):
@@ -78,17 +80,8 @@ class JsonDater(Dater):
 
     def __init__(self, field: str, forms: tuple[bytes, ...] = SECONDS) -> None:
         self.field = field
-        self.key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        key = re.escape(self.key)
-        before = key + rb"\s*+:\s*+"
-        walk = rb"^[ \t]*+\{(?:(?!" + key + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
-        # What follows a backslash is not the beginning of a name, but a quote inside a longer one. It is
-        # looked at behind the name only, so that the search goes from name to name.
-        flat = key + rb"(?<!\\" + key + rb")\s*+:\s*+"
-        self._flat = [re.compile(flat + value + _REST_OF_LINE) for value in forms]
-        self._walked = [re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms]
-        # Looked ahead at, so that the quote that ends one value may begin the next name.
-        self._anything = re.compile(rb"(?=" + before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40})))')
+        self.key, flat, walked, self._anything = _patterns(field, forms)
+        self._flat, self._walked = list(flat), list(walked)
         self._seen = _Seconds()
 
     def all_inside(self, region: bytes, window: Window) -> int | None:
@@ -131,6 +124,27 @@ class JsonDater(Dater):
                 found = self._anything.findall(row)
                 return b"".join(found[-1]).decode("utf-8", "replace") if found else None
         return parsed.get(self.field) if isinstance(parsed, dict) else None
+
+
+@cache
+def _patterns(
+    field: str, forms: tuple[bytes, ...]
+) -> tuple[bytes, tuple[_Pattern, ...], tuple[_Pattern, ...], _Pattern]:
+    """How the field is spelled, and what finds its times: on flat rows, walking, and anything at all."""
+    key = json.dumps(field, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    name = re.escape(key)
+    before = name + rb"\s*+:\s*+"
+    walk = rb"^[ \t]*+\{(?:(?!" + name + rb')(?:"(?:[^"\\\n]++|\\.)*+"|[^"{\n]++))*+'
+    # What follows a backslash is not the beginning of a name, but a quote inside a longer one. It is looked
+    # at behind the name only, so that the search goes from name to name.
+    flat = name + rb"(?<!\\" + name + rb")\s*+:\s*+"
+    return (
+        key,
+        tuple(re.compile(flat + value + _REST_OF_LINE) for value in forms),
+        tuple(re.compile(walk + before + value + _REST_OF_LINE, re.MULTILINE) for value in forms),
+        # Looked ahead at, so that the quote that ends one value may begin the next name.
+        re.compile(rb"(?=" + before + rb'(?:"([^"\\]{1,64})"|([-+.\deE]{1,40})))'),
+    )
 
 
 def _whole(digits: str) -> int | float:

@@ -44,31 +44,30 @@ _ZIP_FAULTS = (
 )
 
 
-def read_blocks(path: str, size_bytes: int = STEP_BYTES) -> Iterator[bytes]:
-    """A file's bytes in order."""
-    with open(path, "rb", buffering=0) as file:
+def read_blocks(source: str | bytes, size_bytes: int = STEP_BYTES) -> Iterator[bytes]:
+    """The bytes of the file at a path, or those that are given, in order."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb", buffering=0) as file:
         while block := file.read(size_bytes):
             yield block
 
 
 def decoded(
-    path: str, layers: list[Packing] | None = None, *, step_bytes: int = STEP_BYTES
+    source: str | bytes, layers: list[Packing] | None = None, *, step_bytes: int = STEP_BYTES
 ) -> Iterator[bytes | None]:
-    """The plain bytes of a file in blocks of at most ``step_bytes`` (of zstd at least a block of its own, 128
-    KiB); None after each member of a zip.
+    """The plain bytes of a file, given by its path or by its bytes, in blocks of at most ``step_bytes`` (of
+    zstd at least a block of its own, 128 KiB); None after each member of a zip.
 
     Compression is sniffed, also below another one (a gzip file served with Content-Encoding gzip); ``layers``
     receives what was found, outermost first. Raises BrokenBody when a stream is damaged or ends early.
     """
     found: list[Packing] = [] if layers is None else layers
-    with open(path, "rb") as file:
-        head = file.read(4)
+    head = next(read_blocks(source, 4), b"")
     if packing_of(head) is not Packing.ZIP:
-        yield from _peeled(read_blocks(path, step_bytes), found, step_bytes)
+        yield from _peeled(read_blocks(source, step_bytes), found, step_bytes)
         return
     found.append(Packing.ZIP)
     try:
-        for member in _zip_members(path, step_bytes):
+        for member in _zip_members(source, step_bytes):
             yield from _peeled(member, [], step_bytes)
             yield None
     except _ZIP_FAULTS as error:
@@ -223,9 +222,10 @@ class _SmallReads(io.FileIO):
         return super().read(-1 if size is None else size) or b""
 
 
-def _zip_members(path: str, step_bytes: int) -> Iterator[Iterator[bytes]]:
+def _zip_members(source: str | bytes, step_bytes: int) -> Iterator[Iterator[bytes]]:
     """The members in archive order, folders left out. Each must be read to its end before the next."""
-    with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+    opened = io.BytesIO(source) if isinstance(source, bytes) else _SmallReads(source)
+    with opened as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             if entry.is_dir():
                 continue

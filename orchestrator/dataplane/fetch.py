@@ -20,7 +20,6 @@ from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, finished
 from orchestrator.dataplane.pieces import OVERLAP_BYTES as PIECE_OVERLAP_BYTES
 from orchestrator.dataplane.pieces import WORTH_BYTES, Pieces, Trial, UnlikeError, Widening
-from orchestrator.dataplane.staging import AppendFile
 from orchestrator.errors import BrokenBody, FileMissing, ServiceFault, Unreachable
 from orchestrator.ports.files import PieceSource
 from orchestrator.ports.service import FileAnswer, FileSource
@@ -54,7 +53,6 @@ class Fetch:
         ticket: Ticket,
         source: FileSource,
         inflow: Inflow,
-        part: AppendFile,
         *,
         run: Run,
         bandwidth: Bandwidth,
@@ -63,7 +61,6 @@ class Fetch:
         self._ticket = ticket
         self._source = source
         self._inflow = inflow
-        self._part = part
         self._run = run
         self._bandwidth = bandwidth
         self._admit = admit
@@ -191,7 +188,9 @@ class Fetch:
         do not fit."""
         loop = asyncio.get_running_loop()
         before = await finished(
-            self._run(partial(self._part.read, pieces.start - PIECE_OVERLAP_BYTES, PIECE_OVERLAP_BYTES))
+            self._run(
+                partial(self._inflow.part.read, pieces.start - PIECE_OVERLAP_BYTES, PIECE_OVERLAP_BYTES)
+            )
         )
         widening = Widening(pieces, rate, loop.time())
         try:
@@ -243,7 +242,7 @@ class Fetch:
             fresh = chunk
             if at < have:
                 again, fresh = chunk[: have - at], chunk[have - at :]
-                if again != await finished(self._run(partial(self._part.read, at, len(again)))):
+                if again != await finished(self._run(partial(self._inflow.part.read, at, len(again)))):
                     raise _ChangedError("its bytes are other ones")
                 at += len(again)
             if not fresh:

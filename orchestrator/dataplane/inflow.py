@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+from orchestrator.dataplane.held import HeldFile
 from orchestrator.dataplane.staging import AppendFile, Progress, StagingArea, storage_faults
 from orchestrator.errors import StorageError
 from orchestrator.ports.control import Boundary
@@ -98,7 +99,7 @@ class Inflow:
     def __init__(
         self,
         area: StagingArea,
-        part: AppendFile,
+        part: AppendFile | HeldFile,
         intake: Intake,
         *,
         run: Run,
@@ -109,7 +110,7 @@ class Inflow:
         self.offset_bytes = 0
         """Bytes taken so far, in order, whether or not they are on disk."""
         self._area = area
-        self._part = part
+        self.part = part
         self._intake = intake
         self.run = run
         self._boundary = boundary
@@ -136,12 +137,12 @@ class Inflow:
         of it was good: all, or nothing."""
         self.progress = earlier
         size = earlier.offset_bytes
-        if not await finished(self.run(partial(self._part.reopen, size))):
+        if not await finished(self.run(partial(self.part.reopen, size))):
             await self.restart()
             return
         while self.offset_bytes < size:
             wanted = min(BLOCK_BYTES, size - self.offset_bytes)
-            block = await finished(self.run(partial(self._part.read, self.offset_bytes, wanted)))
+            block = await finished(self.run(partial(self.part.read, self.offset_bytes, wanted)))
             await self._join()
             self.offset_bytes += len(block)
             self._jobs = (
@@ -161,7 +162,7 @@ class Inflow:
         self._sha = hashlib.sha256()
         self._intake.restart()
         self.progress = Progress(wire_bytes=self.progress.wire_bytes, alone=self.progress.alone)
-        await finished(self.run(self._part.cut))
+        await finished(self.run(self.part.cut))
 
     async def take(self, chunk: bytes) -> None:
         self._buffer.append(chunk)
@@ -196,12 +197,12 @@ class Inflow:
         safe = self._recorded
         try:
             with suppress(StorageError):
-                self._part.append(tail, at)
+                self.part.append(tail, at)
             with suppress(StorageError), storage_faults(self._area.sidecar):
-                if self._part.is_open:
+                if self.part.is_open:
                     safe = self._record(progress)
         finally:
-            self._part.close()
+            self.part.close()
         return safe
 
     async def _hand_over(self) -> None:
@@ -215,7 +216,7 @@ class Inflow:
     # A block stays in the pieces it came in: to join them costs as much as to write them.
 
     def _keep(self, block: Sequence[bytes], at: int) -> None:
-        if self._part.append(block, at):
+        if self.part.append(block, at):
             self._intake.feed(block)
 
     def _digest(self, block: Sequence[bytes]) -> None:
@@ -243,7 +244,7 @@ class Inflow:
         return safe
 
     def _record(self, progress: Progress) -> int:
-        safe = self._part.sync()
+        safe = self.part.sync()
         with storage_faults(self._area.sidecar):
             self._area.save(replace(progress, offset_bytes=safe))
         return safe

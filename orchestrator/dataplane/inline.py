@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from orchestrator.core.model import LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.disk import DiskBudget, free_bytes
+from orchestrator.dataplane.leftovers import Leftovers
 from orchestrator.dataplane.surveyor import Surveyors
 from orchestrator.dataplane.transfer import transfer
 from orchestrator.ports.control import Boundary
@@ -48,6 +49,7 @@ class InlineDataPlane:
         self._disk = DiskBudget(disk_free)
         self._bandwidth = Bandwidth()
         self._surveyors = Surveyors()
+        self._leftovers = Leftovers()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
@@ -64,6 +66,7 @@ class InlineDataPlane:
             disk=self._disk,
             bandwidth=self._bandwidth,
             surveyors=self._surveyors,
+            leftovers=self._leftovers,
         )
 
     async def close(self) -> None:

@@ -138,15 +138,16 @@ class StagingArea:
     def _path(self, suffix: str) -> str:
         return os.path.join(self.folder, self.key + suffix)
 
-    def prepare(self) -> None:
-        """Makes the folder, durably. One that stands empty may be all that a process did before it died: it
-        is synced again."""
+    def prepare(self, certain: set[str]) -> None:
+        """Makes the folder, durably, and adds it to ``certain``: those that need no more than a look. One
+        that stands empty may be all that a process did before it died: it is synced again."""
         missing: list[str] = []
         at = self.folder
         while not os.path.isdir(at):
             missing.append(at)
             at = os.path.dirname(at)
-        if not missing and not _empty(self.folder):
+        if not missing and (self.folder in certain or not _empty(self.folder)):
+            certain.add(self.folder)
             return
         for path in reversed(missing):
             with suppress(FileExistsError):
@@ -154,6 +155,7 @@ class StagingArea:
         above = os.path.dirname(self.folder)
         for path in sorted({above, os.path.dirname(above), *map(os.path.dirname, missing)}, key=len):
             sync_folder(path)
+        certain.add(self.folder)
 
     def load(self) -> Progress | None:
         """What an earlier call recorded; None when nothing usable is there. What it speaks of is durable:
@@ -221,6 +223,11 @@ class AppendFile:
     @property
     def is_open(self) -> bool:
         return self._descriptor is not None
+
+    @property
+    def source(self) -> str:
+        """What ``decode.decoded`` reads."""
+        return self._path
 
     def open(self, keep_bytes: int) -> None:
         """Opens or creates the file, cut to ``keep_bytes``; an open one stays as it is."""
@@ -291,6 +298,12 @@ class AppendFile:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+    def become(self, path: str) -> None:
+        """Stand at ``path`` instead, with durable content."""
+        self.sync()
+        with storage_faults(path):
+            os.replace(self._path, path)
 
 
 def size_of(path: str) -> int | None:

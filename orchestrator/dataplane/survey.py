@@ -6,7 +6,7 @@ Nothing is changed here and nothing is kept but counts; ``clip`` decides by them
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.core.job import Output, ServedFormat
 from orchestrator.core.model import Ticket
@@ -16,6 +16,9 @@ from orchestrator.dataplane.second import milliseconds_of
 from orchestrator.dataplane.sniff import Shape
 
 __all__ = ["Survey", "count_rows", "served_shape"]
+
+_WORTH_JUDGING_BYTES: Final = 256 * 1024
+"""The patterns that judge a whole block are made for its window, which costs as much as to date so much."""
 
 
 def served_shape(ticket: Ticket) -> Shape:
@@ -132,7 +135,8 @@ class Survey:
             self.start_met = self.start_met or met
 
     def _date(self, dater: Dater, region: bytes) -> int:
-        count = None if self.in_order else dater.all_inside(region, self._window)
+        by_block = len(region) >= _WORTH_JUDGING_BYTES and not self.in_order
+        count = dater.all_inside(region, self._window) if by_block else None
         if count is not None:
             self.inside += count
             return count

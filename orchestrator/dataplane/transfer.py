@@ -25,7 +25,9 @@ from orchestrator.dataplane.disk import DiskBudget
 from orchestrator.dataplane.error_answer import refuse_complaint
 from orchestrator.dataplane.fetch import Fetch
 from orchestrator.dataplane.glance import Glance
+from orchestrator.dataplane.held import HeldFile
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, at_once, driven, finished, over
+from orchestrator.dataplane.leftovers import Leftovers
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
@@ -49,6 +51,8 @@ T = TypeVar("T")
 
 _STEP_BYTES: Final = 4 << 20
 """Decoded bytes per visit to the pool, so that a cancellation is soon noticed; two steps are in memory."""
+_HELD_DRAFT_BYTES: Final = 1 << 20
+"""What a small file becomes is written as it comes once it is longer than this."""
 _WORTH_MARKING_BYTES: Final = 1 << 20
 """Fetching less again costs less than recording that it was fetched."""
 
@@ -62,6 +66,7 @@ async def transfer(
     disk: DiskBudget,
     bandwidth: Bandwidth,
     surveyors: Surveyors,
+    leftovers: Leftovers,
 ) -> Receipt | LinkExpired:
     """Fetch, check, clip or cut, convert and stage one file; as promised by
     ``ports.files.DataPlane.transfer``.
@@ -73,7 +78,7 @@ async def transfer(
     stored_form(
         ticket, Shape.JSON_LINES, (), rewritten=True
     )  # refuses outputs not written here, before a byte is fetched
-    work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors)
+    work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors, leftovers)
     try:
         return await work.outcome()
     finally:
@@ -90,6 +95,7 @@ class _Transfer:
         disk: DiskBudget,
         bandwidth: Bandwidth,
         surveyors: Surveyors,
+        leftovers: Leftovers,
     ) -> None:
         self._ticket = ticket
         self._source = source
@@ -97,18 +103,34 @@ class _Transfer:
         self._boundary = boundary
         self._disk = disk
         self._bandwidth = bandwidth
+        self._leftovers = leftovers
         self._area = StagingArea.of(ticket)
-        self._part = AppendFile(self._area.part)
         self._glance = Glance(ticket, self._area.part, surveyors)
-        self._draft = AppendFile(self._area.draft)
+        self._draft: AppendFile | HeldFile = AppendFile(self._area.draft)
         self._inflow = Inflow(
-            self._area, self._part, self._glance, run=run, boundary=boundary, recorded=self._renew_promise
+            self._area,
+            AppendFile(self._area.part),
+            self._glance,
+            run=run,
+            boundary=boundary,
+            recorded=self._renew_promise,
         )
         self._layers: list[Packing] = []
         self._held = False
 
+    @property
+    def _part(self) -> AppendFile | HeldFile:
+        return self._inflow.part
+
     async def outcome(self) -> Receipt | LinkExpired:
-        earlier = await finished(self._run(self._earlier))
+        result = await self._outcome()
+        if isinstance(result, Receipt):
+            self._leftovers.concluded(self._area)
+        return result
+
+    async def _outcome(self) -> Receipt | LinkExpired:
+        begun = await self._leftovers.begin(self._area, self._run)
+        earlier = await finished(self._run(self._earlier)) if begun else None
         if isinstance(earlier, Receipt):
             return earlier
         try:
@@ -131,8 +153,13 @@ class _Transfer:
         """What is left to do for a small file, on this thread of the pool."""
         pool, self._run = self._run, at_once(loop)
         self._inflow.run = self._run
+        self._inflow.part = HeldFile()
+        self._draft = HeldFile()
         try:
-            self._admit(0, self._inflow.offset_bytes)
+            self._glance.total_bytes = self._inflow.offset_bytes
+            with storage_faults(self._area.folder):
+                self._area.prepare(self._leftovers.certain)
+            self._part.open(0)
             return driven(self._written_and_staged())
         finally:
             self._run = self._inflow.run = pool
@@ -189,7 +216,6 @@ class _Transfer:
             self._ticket,
             self._source,
             self._inflow,
-            self._part,
             run=self._run,
             bandwidth=self._bandwidth,
             admit=self._admit,
@@ -209,17 +235,18 @@ class _Transfer:
         return None
 
     def _admit(self, have: int, coming: int) -> None:
-        ticket, area = self._ticket, self._area
         self._glance.total_bytes = have + coming
-        with storage_faults(area.folder):
-            self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
-            area.prepare()
+        self._promise(coming)
+        with storage_faults(self._area.folder):
+            self._area.prepare(self._leftovers.certain)
         self._part.open(have)
 
     def _renew_promise(self, progress: Progress) -> None:
         """What is written needs no promise any more; and others may have filled the disk meanwhile."""
+        self._promise(max(0, (progress.total_bytes or 0) - progress.offset_bytes))
+
+    def _promise(self, coming: int) -> None:
         ticket, area = self._ticket, self._area
-        coming = max(0, (progress.total_bytes or 0) - progress.offset_bytes)
         with storage_faults(area.folder):
             self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
 
@@ -299,7 +326,7 @@ class _Transfer:
         """A survey of the part file, decoded."""
         await self._mark_whole()
         self._layers = []
-        blocks = decoded(self._area.part, self._layers) if self._part.is_open else iter(())
+        blocks = decoded(self._part.source, self._layers) if self._part.is_open else iter(())
         async for _ in self._steps(blocks, survey.feed, survey.finish):
             pass
         return survey
@@ -346,7 +373,7 @@ class _Transfer:
         try:
             await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
             try:
-                async for step in self._steps(decoded(self._area.part), rewriting.taken, rewriting.ended):
+                async for step in self._steps(decoded(self._part.source), rewriting.taken, rewriting.ended):
                     if writing is not None:
                         await finished(writing)
                     writing = self._run(partial(write, step))
@@ -363,21 +390,22 @@ class _Transfer:
         return rewriting.size_bytes, rewriting.sha256, rewriting.rows
 
     def _open_draft(self, coming: int) -> None:
-        ticket, area = self._ticket, self._area
-        with storage_faults(area.draft):
-            self._disk.promise(ticket.attempt_key, area.folder, coming, ticket.disk_reserve_bytes)
+        self._promise(coming)
         self._draft.close()
         self._draft.open(0)
 
     def _write_draft(self, content: bytes) -> None:
         draft = self._draft
         before = draft.offset_bytes
+        if isinstance(draft, HeldFile) and before + len(content) > _HELD_DRAFT_BYTES:
+            so_far, self._draft = draft.source, AppendFile(self._area.draft)
+            draft = self._draft
+            draft.open(0)
+            draft.append((so_far,), 0)
         if not draft.append((content,), before):
             raise StorageError(f"{self._area.draft}: closed while it was written")
         if before // RECORD_BYTES != draft.offset_bytes // RECORD_BYTES:
-            with storage_faults(self._area.draft):
-                ticket = self._ticket
-                self._disk.promise(ticket.attempt_key, self._area.folder, 0, ticket.disk_reserve_bytes)
+            self._promise(0)
 
     def _drop_draft(self) -> None:
         self._draft.close()
@@ -386,16 +414,14 @@ class _Transfer:
 
     def _finish_draft(self, rewriting: Rewriting) -> None:
         rewriting.close()
-        self._draft.sync()
+        self._draft.become(self._area.staged)
         self._draft.close()
-        with storage_faults(self._area.draft):
-            os.replace(self._area.draft, self._area.staged)
 
     def _taken_over(self, rows: int) -> tuple[int, str, int]:
         """The part file itself becomes the artifact."""
-        self._part.sync()
-        with storage_faults(self._area.staged):
-            os.replace(self._area.part, self._area.staged)
+        if isinstance(self._part, HeldFile):
+            self._promise(self._part.offset_bytes)
+        self._part.become(self._area.staged)
         return self._inflow.offset_bytes, self._inflow.sha256, rows
 
     def _receipt(
@@ -422,9 +448,13 @@ class _Transfer:
         )
 
     def _conclude(self, receipt: Receipt) -> None:
-        """Record the receipt beside its durable artifact; the fetched bytes are no longer needed then."""
+        """Record the receipt beside its durable artifact; the fetched bytes are no longer needed then. Those
+        of a small file were never kept: it is fetched again if nobody hears of this receipt."""
         area = self._area
+        held = isinstance(self._part, HeldFile)
         self._part.close()
+        if held and receipt.staged_path:
+            return
         with storage_faults(area.sidecar):
             if not receipt.staged_path:
                 area.discard()
