@@ -55,25 +55,29 @@ class Creating:
             return math.inf
         return self.refused_at + 2.0 ** (self.laid_to_places - 1)
 
-    def room(self, now: float, outstanding: int) -> int:
-        """How many creates may go at once, ``outstanding`` being those that hold a place at the service."""
+    def room(self, now: float, outstanding: int, *, seeking: bool = True) -> int:
+        """How many creates may go at once, ``outstanding`` being those that hold a place at the service.
+        Without ``seeking``, no more than is known to be accepted."""
         if self.pace.wait_s(now) > 0:
             return 0
-        room = max(0, self.tasks(now) - outstanding)
-        return min(room, 1) if self.paced(now) else room
+        tasks = self.tasks(now) if seeking else max(1, int(self.places.known_level(now) + 0.5))
+        room = max(0, tasks - outstanding)
+        spaced = self.paced(now) or not (seeking or self.pace.limit.knee is None)
+        return min(room, 1) if spaced else room
 
     def paced(self, now: float) -> bool:
         """Whether creates are spaced because of their rate."""
         return self.pace.limit.level(now) < self.pace.limit.ceiling
 
-    def asked(self, now: float) -> Creating:
-        """One create goes out."""
-        return replace(self, pace=self.pace.granted(now))
+    def asked(self, now: float, *, seeking: bool = True, jitter: float = 0.5) -> Creating:
+        """One create goes out; ``jitter`` in [0, 1) spreads the next one."""
+        return replace(self, pace=self.pace.granted(now, seeking=seeking, jitter=jitter))
 
-    def accepted(self, now: float, outstanding: int) -> Creating:
-        """One was accepted; ``outstanding`` with it."""
+    def accepted(self, now: float, outstanding: int, *, asked_at: float) -> Creating:
+        """One was accepted that had gone out at ``asked_at``; ``outstanding`` with it."""
         pace, places = self.pace.accepted(now), self.places
-        if places.beyond_knee(outstanding) and self.laid_to_places < PROVED_BY and self.alone:
+        later = asked_at > self.refused_at and self.alone
+        if later and places.beyond_knee(outstanding) and self.laid_to_places < PROVED_BY:
             rate = max(pace.limit.least, 1 / max(1.0, now - self.refused_at))
             pace = replace(pace, limit=replace(pace.limit, knee=rate, cut_at=now, proofs=0))
             return Creating(replace(places, knee=None, opened=2.0 * outstanding), pace)
@@ -114,7 +118,7 @@ class Creating:
         """Whether a refusal is laid to the places. What is known to be scarce is suspected first; a rate that
         was far from reached is not, nor one that was just cut and is refused again."""
         sent, rate, knee = self.pace.sent_per_s(now), self.pace.limit, self.places.knee
-        hurried = 0.0 if rate.knee is None else sent / rate.level(now)
+        hurried = 0.0 if rate.knee is None else sent / rate.known_level(now)
         if knee is not None and outstanding + 1 > knee and (outstanding + 1) / knee >= hurried:
             return True
         if rate.knee is None:

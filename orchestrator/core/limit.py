@@ -23,11 +23,14 @@ __all__ = ["BETA", "PROOFS", "RECOVERY_S", "SETTLE_S", "Limit"]
 
 BETA = 0.7
 """What is left after a refusal."""
+STEP = 1.0
+"""What is tried beyond the knee after another ``RECOVERY_S``, at least: who has little catches up with those
+who have much."""
 RECOVERY_S = 10.0
 """From a cut until the level is back at its knee."""
 SETTLE_S = 1.0
 """Refusals this soon after a cut answer requests sent before it and say nothing about the new level."""
-PROOFS = 12
+PROOFS = 5
 """Acceptances since the cut before more than the knee is tried."""
 
 
@@ -56,7 +59,12 @@ class Limit:
         if now < back_at:
             return self._within(self.knee * (1 - (1 - BETA) * ((back_at - now) / RECOVERY_S) ** 3))
         beyond = max(0.0, now - max(back_at, self.proved_at)) / RECOVERY_S
-        return self._within(self.knee * (1 + (1 - BETA) * beyond**3))
+        return self._within(self.knee + max((1 - BETA) * self.knee, STEP) * beyond**3)
+
+    def known_level(self, now: float) -> float:
+        """The level without what is tried beyond the knee."""
+        level = self.level(now)
+        return level if self.knee is None else min(level, self.knee)
 
     def beyond_knee(self, used: float) -> bool:
         """Whether ``used`` is more than what is known to hold."""

@@ -27,6 +27,8 @@ GUARD_INTERVAL_S = 1.05
 
 FLOOR_PER_S = 0.2
 """However often it is refused, a family may ask every five seconds: a run must end."""
+CAREFUL = 0.9
+"""So much of a rate that was refused once is not refused again."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_OWN_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 300.0
@@ -102,12 +104,16 @@ class Pace:
         sent = max(self.sent_now, self.sent_before) if age_s == 0 else self.sent_now if age_s == 1 else 0
         return float(sent) if sent != 1 else min(1.0, 1 / max(self.gap_s, 1e-9))
 
-    def granted(self, now: float) -> Pace:
-        """One request went out."""
+    def granted(self, now: float, *, seeking: bool = True, jitter: float = 0.5) -> Pace:
+        """One request went out. Without ``seeking`` the next one follows no sooner than surely may.
+
+        ``jitter`` in [0, 1) makes the gap up to a half shorter or longer: of two clients in step with a
+        service that counts by the second, one would come too late every time.
+        """
         second = math.floor(now)
         age_s = second - self.second
         before = self.sent_before if age_s == 0 else self.sent_now if age_s == 1 else 0
-        rate = self.limit.level(now)
+        rate = self.limit.level(now) if seeking else CAREFUL * self.limit.known_level(now)
         return replace(
             self,
             second=second,
@@ -115,7 +121,9 @@ class Pace:
             sent_now=self.sent_now + 1 if age_s == 0 else 1,
             last_at=now,
             gap_s=now - self.last_at,
-            not_before=max(self.not_before, now + 1 / rate) if rate < self.limit.ceiling else self.not_before,
+            not_before=max(self.not_before, now + (0.75 + 0.5 * jitter) / rate)
+            if rate < self.limit.ceiling
+            else self.not_before,
         )
 
     def throttled(

@@ -7,8 +7,9 @@ manifest holds. Nothing is sent from here: an admitted slice becomes an event fo
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.core import events as ev
 from orchestrator.core.admission import (
@@ -31,6 +32,11 @@ __all__ = ["Admission"]
 S = SliceState
 LOOK_AGAIN_S = 0.5
 """While the service's own limit holds slices back, it is tried again so soon at the latest."""
+END_S = 20.0
+"""When all that is left fits into so long, no more is asked of the service than it surely allows: a create
+that is refused in unknown words stays in doubt for most of that time, and would end the run later."""
+MOST_LOOKED_AHEAD = 400
+"""Slices that are read to find out whether they are the last."""
 
 
 class Admission:
@@ -67,7 +73,10 @@ class Admission:
         """An event was applied: learn from it."""
         match event:
             case ev.Created():
-                self._creating = self._creating.accepted(self._time(), self._holding(but=before) + 1)
+                took_s = now - before.task.intent_at if before.task is not None else 0.0
+                self._creating = self._creating.accepted(
+                    self._time(), self._holding(but=before) + 1, asked_at=self._time() - max(0.0, took_s)
+                )
             case ev.CreateRefused(fault=fault) if fault.status == 429:
                 self._refused(before, fault.retry_after_s)
             case ev.CreateDoubted(fault=fault) if fault.status in (400, 403):
@@ -101,7 +110,8 @@ class Admission:
 
     async def admit(self) -> None:
         """Post what may begin now."""
-        self._admit_transfers()
+        for event in self.transfers():
+            self._post(event)
         now = self._room.clock.now()
         ceiling_room = self._ceiling_room()
         room = min(ceiling_room, self._creating.room(self._time(), self._holding()))
@@ -109,11 +119,18 @@ class Admission:
         waits = any(desk.fresh or desk.due_at is not None for desk in self._desks.values())
         self._room.stopwatch.held(Brake.PLACES, on=self._held_back and waits)
         waiting: dict[str, deque[Slice]] = {}
+        rest = 0.0
         for name, desk in self._desks.items():
             due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
             if room > 0 and due and desk.open and desk.stopped is None and not self.held(desk):
-                waiting[name] = await self._waiting(desk, now, room)
+                waiting[name], is_end = await self._waiting(desk, now, room)
+                rest += len(waiting[name]) if is_end else math.inf
                 desk.fresh, desk.due_at = len(waiting[name]) >= room, None
+        holding = self._holding()
+        seeking = rest > self._takes_in_the_end(holding)
+        if room > 0 and not seeking:
+            room = min(room, self._creating.room(self._time(), holding, seeking=False))
+            self._held_back = room < ceiling_room
         admitted: dict[str, int] = {}
         for _ in range(room):
             choice = next_job(
@@ -130,21 +147,31 @@ class Admission:
             if choice is None:
                 break
             admitted[choice.job] = admitted.get(choice.job, 0) + 1
-            self._admit_create(waiting[choice.job].popleft())
+            self._admit_create(waiting[choice.job].popleft(), seeking=seeking)
             if not self._desks[choice.job].created:
                 del waiting[choice.job]
                 self._desks[choice.job].fresh = True
         for name, queue in waiting.items():
             self._desks[name].fresh = self._desks[name].fresh or bool(queue)
 
-    async def _waiting(self, desk: Desk, now: float, room: int) -> deque[Slice]:
-        """The next slices of a job, in the order they should go."""
+    async def _waiting(self, desk: Desk, now: float, room: int) -> tuple[deque[Slice], bool]:
+        """The next slices of a job, in the order they should go, and whether these are all of them."""
         limits = self._room.limits
         found = await self._room.manifest.admissible(
-            desk.context.job.name, now, room, without=self._roll, whole_end=limits.tasks
+            desk.context.job.name,
+            now,
+            room + 1,
+            without=self._roll,
+            whole_end=max(limits.tasks, min(MOST_LOOKED_AHEAD, self._takes_in_the_end(self._holding()))),
         )
-        last = len(found) > room and not desk.under_way
-        return deque(largest_first(found) if last else found)
+        if len(found) != room + 1:  # as many may be all that is left, or all that was asked for
+            desk.at_end = not desk.under_way
+        return deque(largest_first(found) if desk.at_end else found), desk.at_end
+
+    def _takes_in_the_end(self, holding: int) -> int:
+        """How many slices go through within the time that is called the end of a run."""
+        run_s = self._run_s()
+        return 0 if run_s is None else int(holding * END_S / max(run_s, 0.1))
 
     def held(self, desk: Desk) -> bool:
         """Until the service has accepted one create of the job, they go one at a time: what it refuses to all
@@ -154,14 +181,14 @@ class Admission:
         job = desk.context.job.name
         return any(s.job == job for state in (S.SUBMITTING, S.PLANNED) for s in self._roll.of(state))
 
-    def _admit_create(self, slice_: Slice) -> None:
+    def _admit_create(self, slice_: Slice, *, seeking: bool) -> None:
         task = slice_.task
         if task is not None and not task.uuid:
             number, name = task.number, task.name
         else:
             number, self._next_number = self._next_number, self._next_number + 1
             name = remote_name(self._room.manifest.manifest_id, number)
-        self._creating = self._creating.asked(self._time())
+        self._creating = self._creating.asked(self._time(), seeking=seeking, jitter=self._room.rng.random())
         self._roll.put(slice_)
         self._post(ev.Admitted(slice_.id, number, name))
 
@@ -211,22 +238,26 @@ class Admission:
 
     # --- transfers ---
 
-    def _admit_transfers(self) -> None:
+    def transfers(self, changed: Sequence[Slice] = (), *, parked: Collection[str] = ()) -> list[ev.Event]:
+        """What may be fetched now, as admitted. ``changed``: slices as the batch in the making leaves them,
+        ``parked`` those of them that wait for another run."""
         now = self._room.clock.now()
         free = self._room.limits.downloads - len(self.fetching)
         if free <= 0:
-            return
-        ready = [
-            s
-            for s in self._roll.going(S.READY)
+            return []
+        anew = {s.id for s in changed}
+        ready = [s for s in self._roll.going(S.READY) if s.id not in anew]
+        ready += [s for s in changed if s.state is S.READY and s.id not in parked]
+        due = [
+            (s.task.finished_at or 0.0, s, s.task.number)
+            for s in ready
             if s.not_before_at <= now and s.id not in self.fetching and s.task is not None
         ]
         # The file that was finished first expires first.
-        ready.sort(key=lambda s: (s.task.finished_at or 0.0) if s.task else 0.0)
-        for slice_ in ready[:free]:
-            if slice_.task is not None:
-                self.fetching[slice_.id] = self._time()
-                self._post(ev.TransferAdmitted(slice_.id, slice_.task.number))
+        due.sort(key=lambda item: item[0])
+        for _, slice_, _ in due[:free]:
+            self.fetching[slice_.id] = self._time()
+        return [ev.TransferAdmitted(slice_.id, number) for _, slice_, number in due[:free]]
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()

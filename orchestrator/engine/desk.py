@@ -47,6 +47,8 @@ class Desk:
     """Some file held a row dated exactly at its requested start; the next ones need not prove it again."""
     fresh: bool = True
     """Planned slices may have appeared since the manifest was last asked."""
+    at_end: bool = False
+    """All slices that are left were seen at once when the manifest was last asked."""
     due_at: float | None = None
     created: int = 0
     fetched_bytes: int = 0

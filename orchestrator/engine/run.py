@@ -228,12 +228,15 @@ async def _begin(
 
 
 async def _seek_strays(job: Job, room: Room, driver: Driver) -> None:
-    """Creates that took effect after all are let go."""
-    doubts, known = await doubted_lately(job, room)
+    """Creates that took effect after all are let go. Where some could not be looked for yet, this was not the
+    look that the next one reaches back to."""
+    doubts, known, all_of_them = await doubted_lately(job, room)
     strays = await driver.resolver_of(job.name).strays(doubts, known) if doubts else None
-    if strays is not None:
-        for task in strays:
-            driver.post(Stray(task))
+    if strays is None:
+        return
+    for task in strays:
+        driver.post(Stray(task))
+    if all_of_them:
         driver.post(Noted(JournalEntry(room.clock.now(), job.name, "", "strays_sought")))
 
 

@@ -246,22 +246,24 @@ def _may_go_on(job: Job, slice_: Slice) -> bool:
     return task.limit < limit_of(slice_.window, task.window, job)
 
 
-async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], frozenset[str]]:
-    """Answered doubts whose name no create can bear again, and every uuid known for them: those of the last
-    day, and all that were younger than a day when strays were last looked for. A run that lasts, or nights
-    without one, let none of them slip through."""
+async def doubted_lately(job: Job, room: Room) -> tuple[tuple[Doubt, ...], frozenset[str], bool]:
+    """Answered doubts whose name no create can bear again, every uuid known for them, and whether these are
+    all there are: those of the last day, and all that were younger than a day when strays were last looked
+    for. A run that lasts, or nights without one, let none of them slip through."""
     sought_at = await room.manifest.strays_sought_at(job.name)
     since_at = 0.0 if sought_at is None else min(sought_at, room.clock.now()) - DAY_S
     rows = [task for task in await room.manifest.in_doubt_since(since_at) if task.job == job.name]
     known = {task.number for task in rows if task.uuid}
     doubts: dict[int, Doubt] = {}
+    all_of_them = True
     for task in rows:
         if task.number not in known:
             slice_ = await room.manifest.slice(task.slice_id)
             if slice_ is not None and slice_.task is not None and slice_.task.number == task.number:
-                continue  # may still be posted, or is being looked for
+                all_of_them = False  # may still be posted, or is being looked for
+                continue
         doubts[task.number] = Doubt(task.slice_id, task, job.identity)
-    return tuple(doubts.values()), frozenset(task.uuid for task in rows if task.uuid)
+    return tuple(doubts.values()), frozenset(task.uuid for task in rows if task.uuid), all_of_them
 
 
 async def begun_anew(slice_: Slice, manifest: ManifestReader) -> Slice:

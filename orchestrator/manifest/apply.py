@@ -76,8 +76,9 @@ def write_changes(connection: sqlite3.Connection, changes: Changes, written: Wri
         _end_acceptances(connection, keys[covered.job], covered)
     for uncovered in _merged(changes.uncovered):
         _uncover(connection, keys[uncovered.job], uncovered)
-    for entry in changes.journal:
-        _run(connection, "journal", entry_parameters(entry, keys[entry.job]))
+    statement, in_place = places("journal")
+    rows_of_journal = (in_place(entry_parameters(entry, keys[entry.job])) for entry in changes.journal)
+    connection.executemany(statement, rows_of_journal)
 
 
 def _run(connection: sqlite3.Connection, name: str, values: Parameters) -> int:

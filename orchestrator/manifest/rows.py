@@ -271,21 +271,28 @@ def _task(row: Row, prefix: str, slice_id: str) -> RemoteTask:
 
 def entry_parameters(entry: JournalEntry, job_key: int) -> Parameters:
     """Parameters of ``journal``; the detail is stored as JSON."""
-    detail = {
-        _text(key): _text(value)
-        if isinstance(value, str)
-        else _storable(value)
-        if isinstance(value, int)
-        else value
-        for key, value in entry.detail.items()
-    }
     return {
         "at": entry.at,
         "job": job_key,
         "slice_id": entry.slice_id,
         "event": entry.event,
-        "detail": orjson.dumps(detail).decode(),
+        "detail": _detail(entry.detail),
     }
+
+
+def _detail(detail: dict[str, str | int | float | None]) -> str:
+    try:
+        return orjson.dumps(detail).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, or a number beyond 64 bits
+        storable = {
+            _text(key): _text(value)
+            if isinstance(value, str)
+            else _storable(value)
+            if isinstance(value, int)
+            else value
+            for key, value in detail.items()
+        }
+        return orjson.dumps(storable).decode()
 
 
 def line_of(row: Row) -> JournalLine:

@@ -175,7 +175,7 @@ def _status(task: Fields, only: Container[str] | None = None) -> RemoteTaskStatu
 
 def _uuid(fields: Fields) -> str:
     uuid = fields.text("uuid")
-    if not _UUID.fullmatch(uuid) or set(uuid) == {"."}:
+    if not _UUID.fullmatch(uuid) or not uuid.strip("."):
         raise fields.wrong("uuid", "an identifier", "an unusable text" if uuid else "nothing")
     return uuid
 

@@ -173,7 +173,9 @@ def brief(said: str, clean: Callable[[str], str], longest: int) -> str:
 
 def on_one_line(text: str) -> str:
     """``text`` without what moves a terminal: control characters and line ends become single spaces."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(text.split())
 
 
 def _error_body(answer: Answer) -> dict[str, object]:

@@ -104,6 +104,8 @@ def _http_date(text: str) -> float | None:
 def whole_number(value: object) -> int | None:
     """``value`` (int, float or text) as a whole number; None when empty. Raises TypeError or ValueError when
     it is none."""
+    if type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return value
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -157,10 +159,12 @@ class Fields:
     """An object of an answer, read field by field. Several names are spellings of one field: the first
     present wins."""
 
-    __slots__ = ("_call", "_path", "_request_id", "values")
+    __slots__ = ("_call", "_path", "_place", "_request_id", "values")
 
-    def __init__(self, found: object, call: str, path: str = "", *, request_id: str = "") -> None:
-        self._call, self._path, self._request_id = call, path, request_id
+    def __init__(
+        self, found: object, call: str, path: str = "", *, place: int | None = None, request_id: str = ""
+    ) -> None:
+        self._call, self._path, self._place, self._request_id = call, path, place, request_id
         if not isinstance(found, dict):
             raise self.wrong("", "an object", _shape(found))
         self.values: dict[str, object] = found
@@ -225,15 +229,16 @@ class Fields:
 
     def sections(self, *names: str) -> list[Fields]:
         """A list of objects; missing and null are empty."""
-        name = self._first(names)[0]
+        path = self.path(self._first(names)[0])
         return [
-            Fields(item, self._call, f"{self.path(name)}[{at}]", request_id=self._request_id)
+            Fields(item, self._call, path, place=at, request_id=self._request_id)
             for at, item in enumerate(self.items(*names))
         ]
 
     def path(self, name: str) -> str:
         """Where a field of this object stands in the answer, for messages."""
-        return f"{self._path}.{name}" if self._path and name else self._path or name
+        at = self._path if self._place is None else f"{self._path}[{self._place}]"
+        return f"{at}.{name}" if at and name else at or name
 
     def wrong(self, name: str, expected: str, found: str) -> MalformedAnswer:
         """The complaint about one field."""

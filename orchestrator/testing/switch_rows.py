@@ -159,7 +159,7 @@ SWITCHES: tuple[Switch, ...] = (
         "after_lifetime",
         ("expired", "vanished"),
         "404 twice, ten seconds apart, means gone: a new remote task",
-        file_lifetime_s=0.2,
+        file_lifetime_s=0.4,
         run_base_s=6.0,
     ),
     _row(11, "file_layout", ("lines", "array"), _SNIFFED),

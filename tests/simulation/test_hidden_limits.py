@@ -114,7 +114,7 @@ def test_runs_that_know_nothing_of_each_other_share_fairly(
 ) -> None:
     """Begun ten seconds apart, they store about as many files each while all of them run: Jain's index is at
     least 0.9."""
-    slices = 450 if runs == 2 else 250
+    slices = 600 if runs == 2 else 450
     found = exported(tmp_path, slices, service(**hidden), starts_s=[10.0 * number for number in range(runs)])
     start_s, end_s = 10.0 * (runs - 1), min(seen.stored_at[-1] for seen in found.seen)
     assert end_s > start_s + 60

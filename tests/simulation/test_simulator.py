@@ -163,7 +163,7 @@ def test_broken_ceilings_turn_red(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     """More remote tasks than allowed, or more requests a second than allowed, is counted."""
     with monkeypatch.context() as patch:
         patch.setattr(admitting, "room_for_creates", lambda **_: 9)
-        patch.setattr(Creating, "room", lambda *_: 9)
+        patch.setattr(Creating, "room", lambda *_, **__: 9)
         outcome = played(tmp_path / "tasks", slices=12)
         assert outcome.broken["ceilings"] > 0
         assert any("outstanding" in note for note in outcome.notes), outcome

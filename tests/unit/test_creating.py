@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from orchestrator.core.limit import PROOFS
 
 
 def accepted(state: Creating, now: float, outstanding: int) -> Creating:
-    return state.asked(now).accepted(now, outstanding)
+    return state.asked(now).accepted(now, outstanding, asked_at=now)
 
 
 def opened(tasks: int = 20) -> Creating:
@@ -62,7 +64,7 @@ def test_places_come_back_to_what_held_and_are_tried_again_later() -> None:
     assert state.tasks(600.0) == 7
     for number in range(PROOFS):
         state = accepted(state, 600.0 + number, 7)
-    assert state.tasks(612.0) == 7
+    assert state.tasks(608.0) == 7
     assert state.tasks(622.0) > 7
 
 
@@ -132,7 +134,7 @@ def test_room_is_never_above_the_ceiling_and_comes_back_in_the_end(
             case "asked":
                 state = state.asked(now)
             case "accepted":
-                state = state.accepted(now, outstanding)
+                state = state.accepted(now, outstanding, asked_at=now)
             case "refused":
                 state = state.refused(now, outstanding, None, 0.7)
             case _:
@@ -150,3 +152,28 @@ def test_creates_that_nobody_heard_of_do_not_keep_places_shut() -> None:
     assert opened().unheard(20) == opened()
     found = opened().asked(500.0).refused(500.1, 7, None, 0.0)
     assert found.unheard(7) is found
+
+
+def test_what_was_sent_before_a_refusal_refutes_nothing() -> None:
+    """Of three creates that go out together two are refused: the one that is accepted in between does not
+    prove that there are more places."""
+    state = opened()
+    for at in (498.0, 500.0):
+        state = state.asked(at)
+    state = state.refused(500.1, 6, None, 0.0)
+    assert state.places.knee == 6
+    assert state.accepted(500.2, 7, asked_at=500.0).places.knee == 6
+    assert state.accepted(502.2, 7, asked_at=502.0).places.knee is None
+
+
+def test_at_the_end_of_a_run_nothing_is_tried_that_was_refused_before() -> None:
+    """Neither more places than held, nor creates as fast as were refused."""
+    state = opened().asked(500.0).refused(500.1, 7, None, 0.0).ended()
+    for number in range(PROOFS):
+        state = accepted(state, 600.0 + number, 7)
+    assert state.room(640.0, 6) > 1
+    assert state.room(640.0, 6, seeking=False) == 1
+    assert state.room(640.0, 7, seeking=False) == 0
+    pace = replace(state.pace, limit=replace(state.pace.limit, knee=2.0, cut_at=500.0))
+    careful = replace(state, pace=pace).asked(640.0, seeking=False)
+    assert careful.pace.wait_s(640.0) > 0.5

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import orchestrator.dataplane.survey
 from orchestrator.core.job import Order, Output
 from orchestrator.core.window import Window
 from orchestrator.dataplane import rows as rows_module
@@ -80,6 +81,7 @@ def test_rows_well_inside_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatc
         return found
 
     monkeypatch.setattr(JsonDater, "seconds", counted)
+    monkeypatch.setattr(orchestrator.dataplane.survey, "_WORTH_JUDGING_BYTES", 1)
     some = [{"@timestamp": START_S * 1000 + at} for at in range(-500, 20_500)]
     shuffled = some[:500] + sorted(some[500:-500], key=lambda row: row["@timestamp"] % 7) + some[-500:]
     for arranged in (some, some[::-1], shuffled):
