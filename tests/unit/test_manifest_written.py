@@ -147,3 +147,15 @@ def test_the_writer_remembers_no_more_than_live_slices() -> None:
     assert len(manifest._written._tasks) == 1
     asyncio.run(manifest.commit(Changes(slices=(replace(running(task), state=SliceState.FAILED),))))
     assert len(manifest._written._tasks) == 0
+
+
+def test_whatever_a_service_says_can_be_written_down() -> None:
+    """Half a character and a number beyond all counting reach the journal in a form that can be read back."""
+    manifest = opened()
+    entry = JournalEntry(
+        6.0, "web", "s1", "observed", {"message": "ab\ud800c", "count": 10**30, "plain": "x"}
+    )
+    asyncio.run(manifest.commit(Changes(slices=(running(task_of(1)),), journal=(entry,))))
+
+    found = asyncio.run(manifest.story("s1"))
+    assert [line.entry.detail for line in found] == [{"message": "ab?c", "count": 2**63 - 1, "plain": "x"}]
