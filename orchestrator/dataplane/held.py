@@ -1,6 +1,6 @@
 """What stands for the part file, and for a draft, of a file small enough to be held in memory?
 
-Nothing of it is on disk before the artifact is: fetching it again costs less than recording that it was
+Nothing of it is on disk before the artifact is: fetching it again costs less than recording how far it was
 fetched.
 """
 

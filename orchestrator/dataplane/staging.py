@@ -179,17 +179,23 @@ class StagingArea:
             return None
         return progress if usable else None
 
-    def save(self, progress: Progress) -> None:
-        """Durable when it returns. What it speaks of must be durable before."""
-        fresh = self.sidecar + ".new"
+    def save(self, progress: Progress, *, durable: bool = True) -> None:
+        """Durable when it returns. What it speaks of must be durable before.
+
+        Without ``durable`` it outlives the process and not the machine: what a power cut leaves of it cannot
+        be read, and is taken for nothing.
+        """
+        fresh = self.sidecar + ".new" if durable else self.sidecar
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
         try:
             write_all(descriptor, orjson.dumps(asdict(progress)))
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(fresh, self.sidecar)
-        sync_folder(self.folder)
+        if durable:
+            os.replace(fresh, self.sidecar)
+            sync_folder(self.folder)
 
     def discard(self) -> None:
         """Deletes every trace; absent is fine."""

@@ -27,16 +27,14 @@ from orchestrator.dataplane.fetch import Fetch
 from orchestrator.dataplane.glance import Glance
 from orchestrator.dataplane.held import HeldFile
 from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, at_once, driven, finished, over
-from orchestrator.dataplane.leftovers import Leftovers
+from orchestrator.dataplane.leftovers import Leftovers, found
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
     Progress,
     StagingArea,
     fingerprint,
-    receipt_from_record,
     receipt_to_record,
-    size_of,
     storage_faults,
 )
 from orchestrator.dataplane.survey import Survey
@@ -130,7 +128,7 @@ class _Transfer:
 
     async def _outcome(self) -> Receipt | LinkExpired:
         begun = await self._leftovers.begin(self._area, self._run)
-        earlier = await finished(self._run(self._earlier)) if begun else None
+        earlier = await finished(self._run(partial(found, self._area, self._ticket))) if begun else None
         if isinstance(earlier, Receipt):
             return earlier
         try:
@@ -157,6 +155,7 @@ class _Transfer:
         self._draft = HeldFile()
         try:
             self._glance.total_bytes = self._inflow.offset_bytes
+            self._promise(self._inflow.offset_bytes)
             with storage_faults(self._area.folder):
                 self._area.prepare(self._leftovers.certain)
             self._part.open(0)
@@ -172,42 +171,6 @@ class _Transfer:
         self._part.close()
         with storage_faults(self._area.part):
             self._area.discard()
-
-    # --- what an earlier call left ---
-
-    def _earlier(self) -> Receipt | Progress | None:
-        area = self._area
-        with storage_faults(area.sidecar):
-            progress = area.load()
-            if progress is None:
-                return None
-            receipt = self._recorded_receipt(progress)
-            if receipt is not None and self._stands(receipt):
-                return receipt
-            if (
-                progress.sha256
-                and not os.path.exists(area.part)
-                and size_of(area.staged) == progress.offset_bytes
-            ):
-                os.replace(area.staged, area.part)  # the part was taken over; its digest will tell
-        return replace(progress, receipt=None, fingerprint="")
-
-    def _recorded_receipt(self, progress: Progress) -> Receipt | None:
-        if progress.receipt is None or progress.fingerprint != fingerprint(self._ticket):
-            return None
-        try:
-            return receipt_from_record(progress.receipt)
-        except (TypeError, ValueError, KeyError):
-            return None
-
-    def _stands(self, receipt: Receipt) -> bool:
-        """Whether the artifact of a recorded receipt is there; it was made durable before the receipt was
-        recorded."""
-        if not receipt.staged_path:
-            return True
-        return (
-            os.path.exists(self._area.staged) and os.path.getsize(self._area.staged) == receipt.stored_bytes
-        )
 
     # --- fetching ---
 
@@ -419,8 +382,6 @@ class _Transfer:
 
     def _taken_over(self, rows: int) -> tuple[int, str, int]:
         """The part file itself becomes the artifact."""
-        if isinstance(self._part, HeldFile):
-            self._promise(self._part.offset_bytes)
         self._part.become(self._area.staged)
         return self._inflow.offset_bytes, self._inflow.sha256, rows
 
@@ -448,13 +409,9 @@ class _Transfer:
         )
 
     def _conclude(self, receipt: Receipt) -> None:
-        """Record the receipt beside its durable artifact; the fetched bytes are no longer needed then. Those
-        of a small file were never kept: it is fetched again if nobody hears of this receipt."""
-        area = self._area
-        held = isinstance(self._part, HeldFile)
+        """Record the receipt beside its durable artifact; the fetched bytes are no longer needed then."""
+        area, held = self._area, isinstance(self._part, HeldFile)
         self._part.close()
-        if held and receipt.staged_path:
-            return
         with storage_faults(area.sidecar):
             if not receipt.staged_path:
                 area.discard()
@@ -466,7 +423,9 @@ class _Transfer:
                     sha256=receipt.fetched_sha256,
                     receipt=receipt_to_record(receipt),
                     fingerprint=fingerprint(self._ticket),
-                )
+                ),
+                durable=not held,
             )
-            with suppress(FileNotFoundError):
-                os.unlink(area.part)
+            if not held:
+                with suppress(FileNotFoundError):
+                    os.unlink(area.part)
