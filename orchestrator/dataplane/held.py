@@ -31,15 +31,16 @@ class HeldFile:
         return self._pieces[0]
 
     def open(self, keep_bytes: int) -> None:
+        """Empty: nothing was kept."""
         if not self.is_open:
             self.is_open = True
-            self._cut(keep_bytes)
+            self.cut()
 
     def reopen(self, keep_bytes: int) -> bool:
         return self.is_open and self.offset_bytes >= keep_bytes
 
     def cut(self) -> None:
-        self._cut(0)
+        self._pieces, self.offset_bytes = [], 0
 
     def append(self, block: Sequence[bytes], at: int) -> bool:
         if not self.is_open or at != self.offset_bytes:
@@ -56,7 +57,7 @@ class HeldFile:
 
     def close(self) -> None:
         self.is_open = False
-        self._cut(0)
+        self.cut()
 
     def become(self, path: str) -> None:
         """Stand at ``path``, whole and durable, as a file of its own: one that stands there may have a second
@@ -75,7 +76,3 @@ class HeldFile:
                 raise
             finally:
                 os.close(descriptor)
-
-    def _cut(self, keep_bytes: int) -> None:
-        self._pieces = [self.source[:keep_bytes]] if keep_bytes else []
-        self.offset_bytes = len(self._pieces[0]) if self._pieces else 0

@@ -113,8 +113,9 @@ class Admission:
         for event in self.transfers():
             self._post(event)
         now = self._room.clock.now()
-        ceiling_room = self._ceiling_room()
-        room = min(ceiling_room, self._creating.room(self._time(), self._holding()))
+        ceiling_room, holding = self._ceiling_room(), self._holding()
+        room = min(ceiling_room, self._creating.room(self._time(), holding))
+        in_the_end = self._goes_through_in_the_end(holding)
         self._held_back = room < ceiling_room
         waits = any(desk.fresh or desk.due_at is not None for desk in self._desks.values())
         self._room.stopwatch.held(Brake.PLACES, on=self._held_back and waits)
@@ -123,11 +124,10 @@ class Admission:
         for name, desk in self._desks.items():
             due = desk.fresh or (desk.due_at is not None and desk.due_at <= now)
             if room > 0 and due and desk.open and desk.stopped is None and not self.held(desk):
-                waiting[name], is_end = await self._waiting(desk, now, room)
+                waiting[name], is_end = await self._waiting(desk, now, room, in_the_end)
                 rest += len(waiting[name]) if is_end else math.inf
                 desk.fresh, desk.due_at = len(waiting[name]) >= room, None
-        holding = self._holding()
-        seeking = rest > self._takes_in_the_end(holding)
+        seeking = rest > in_the_end
         if room > 0 and not seeking:
             room = min(room, self._creating.room(self._time(), holding, seeking=False))
             self._held_back = room < ceiling_room
@@ -154,24 +154,26 @@ class Admission:
         for name, queue in waiting.items():
             self._desks[name].fresh = self._desks[name].fresh or bool(queue)
 
-    async def _waiting(self, desk: Desk, now: float, room: int) -> tuple[deque[Slice], bool]:
+    async def _waiting(self, desk: Desk, now: float, room: int, in_the_end: int) -> tuple[deque[Slice], bool]:
         """The next slices of a job, in the order they should go, and whether these are all of them."""
-        limits = self._room.limits
         found = await self._room.manifest.admissible(
             desk.context.job.name,
             now,
             room + 1,
             without=self._roll,
-            whole_end=max(limits.tasks, min(MOST_LOOKED_AHEAD, self._takes_in_the_end(self._holding()))),
+            whole_end=max(self._room.limits.tasks, min(MOST_LOOKED_AHEAD, in_the_end)),
         )
         if len(found) != room + 1:  # as many may be all that is left, or all that was asked for
             desk.at_end = not desk.under_way
         return deque(largest_first(found) if desk.at_end else found), desk.at_end
 
-    def _takes_in_the_end(self, holding: int) -> int:
-        """How many slices go through within the time that is called the end of a run."""
+    def _goes_through_in_the_end(self, holding: int) -> int:
+        """How many slices go through within the time that is called the end of a run; none while some job may
+        still bring more."""
         run_s = self._run_s()
-        return 0 if run_s is None else int(holding * END_S / max(run_s, 0.1))
+        if run_s is None or any(desk.under_way for desk in self._desks.values()):
+            return 0
+        return int(holding * END_S / max(run_s, 0.1))
 
     def held(self, desk: Desk) -> bool:
         """Until the service has accepted one create of the job, they go one at a time: what it refuses to all
