@@ -18,7 +18,8 @@ from orchestrator.dataplane.sniff import Shape
 __all__ = ["Survey", "count_rows", "served_shape"]
 
 _WORTH_JUDGING_BYTES: Final = 256 * 1024
-"""The patterns that judge a whole block are made for its window, which costs as much as to date so much."""
+"""The patterns that judge a whole block are made for the file's window, which costs as much as to date so
+much of it."""
 
 
 def served_shape(ticket: Ticket) -> Shape:
@@ -82,6 +83,7 @@ class Survey:
         self._last_region = b""
         self._dater: Dater | None = None
         self._dater_chosen = False
+        self._met_bytes = 0
         self._last: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -135,7 +137,8 @@ class Survey:
             self.start_met = self.start_met or met
 
     def _date(self, dater: Dater, region: bytes) -> int:
-        by_block = len(region) >= _WORTH_JUDGING_BYTES and not self.in_order
+        self._met_bytes += len(region)
+        by_block = self._met_bytes >= _WORTH_JUDGING_BYTES and not self.in_order
         count = dater.all_inside(region, self._window) if by_block else None
         if count is not None:
             self.inside += count

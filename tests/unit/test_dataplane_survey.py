@@ -16,6 +16,7 @@ from orchestrator.dataplane.dating import JsonDater
 from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.survey import Survey, count_rows
+from orchestrator.dataplane.surveyor import STEP_BYTES
 from tests.unit.dataplane_kit import SERVED, START_S, csv_text, json_lines, rows, ticket
 
 WINDOW = Window(START_S, START_S + 20)
@@ -70,17 +71,23 @@ def test_every_row_is_counted_where_it_lies(
     assert (ordered.earliest, ordered.latest) == (START_S + min(seconds), START_S + max(seconds))
 
 
-def test_rows_well_inside_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only blocks that touch an edge of the window are; also where the order is not what was asked for."""
-    read: list[int] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were dated one by one, block after block."""
+    found: list[int] = []
     seconds = JsonDater.seconds
 
     def counted(self: JsonDater, region: bytes) -> list[int | None]:
-        found = seconds(self, region)
-        read.append(len(found))
-        return found
+        dated = seconds(self, region)
+        found.append(len(dated))
+        return dated
 
     monkeypatch.setattr(JsonDater, "seconds", counted)
+    return found
+
+
+def test_rows_well_inside_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch, read: list[int]) -> None:
+    """Only blocks that touch an edge of the window are; also where the order is not what was asked for."""
     monkeypatch.setattr(orchestrator.dataplane.survey, "_WORTH_JUDGING_BYTES", 1)
     some = [{"@timestamp": START_S * 1000 + at} for at in range(-500, 20_500)]
     shuffled = some[:500] + sorted(some[500:-500], key=lambda row: row["@timestamp"] % 7) + some[-500:]
@@ -89,6 +96,13 @@ def test_rows_well_inside_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatc
         survey = surveyed(json_lines(arranged), 3000)
         assert (survey.rows, survey.inside, survey.near) == (21_000, 20_000, 1000)
         assert sum(read) < 2000
+
+
+def test_a_large_file_is_judged_by_the_block_whatever_size_its_blocks_have(read: list[int]) -> None:
+    """Whoever surveys beside a fetch takes blocks that are small by themselves."""
+    some = [{"@timestamp": START_S * 1000 + at} for at in range(20_000)] * 2
+    assert surveyed(json_lines(some), STEP_BYTES).inside == 40_000
+    assert sum(read) < 15_000
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n"])
