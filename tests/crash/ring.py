@@ -274,9 +274,11 @@ class Ring(Episode):
         self.met["a surplus remote task deleted"] += ledger.deleted
         self.broken += debts(self.deliveries, self._debts)
         made = self.world.witness.tasks_made
+        # That run belongs to no chapter: nobody dies in it, and nobody watches what it writes.
         self.boundaries.append([])
+        self.disk = DiskLog(str(self.folder))
         again = self.live().report
-        self.boundaries.pop()  # those of a run that belongs to no chapter, in which nobody dies
+        self.boundaries.pop()
         busy = again is None or sum(n for family, n in again.requests.items() if family != "list")
         if busy or self.world.witness.tasks_made != made:
             self.broken.append(f"a further run was not idle: {again}")
