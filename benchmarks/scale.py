@@ -218,7 +218,7 @@ class _Destination:
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
         return ""
 
-    async def rows(self, path: str, *, time_field: str, expected: int) -> int | None:
+    async def rows(self, path: str, *, form: str, time_field: str, expected: int) -> int | None:
         return expected
 
 

@@ -16,8 +16,7 @@ from orchestrator.app.reading import JobStatus, job_status, manifest_to_read
 from orchestrator.core.job import Job
 from orchestrator.core.model import Receipt, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet, intersect, normalise, subtract
-from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.stored import Source
+from orchestrator.dataplane.stored import Source, shape_named
 from orchestrator.errors import IntegrityError, UsageError
 from orchestrator.ports.store import ManifestReader
 
@@ -208,11 +207,11 @@ class _Pages:
         if receipt is None or not path or self._job.destination is None:
             raise IntegrityError(f"the ledger names no file for slice {slice_.id}, which it calls stored")
         try:
-            shape = Shape(receipt.form.partition("+")[0])
+            shape = shape_named(receipt.form)
         except ValueError:
             raise UsageError(
                 f"{path} is {receipt.form}, which this version does not merge",
-                hint="merge what is JSON or CSV",
+                hint="merge with the version that wrote it",
             ) from None
         return Source(
             slice=slice_.id,

@@ -26,6 +26,8 @@ UNSETTLED_S = 300
 still get late records."""
 SLICE_LINES = 250_000
 """A quarter of what one remote task may carry: the first rows come sooner, and more tasks run at once."""
+_SERVED = ("raw", "text", "jsonl", "csv")
+"""All of these are made of what is served, which is kept as it is."""
 _LITERAL = "ORCHESTRATOR_LITERAL_DOLLAR"
 _RELATIVE = re.compile(r"\s*(now|today|yesterday)\b")
 _TYPED = {
@@ -92,6 +94,10 @@ class Pull:
 def prepared(wish: Wish, *, environment: Mapping[str, str], now_s: float) -> Pull:
     """The wish as it would begin now. Contacts nobody and makes nothing. Raises UsageError with every
     complaint."""
+    if wish.output not in _SERVED:
+        raise UsageError(
+            "--output: not available in this version", hint='a job with output = "parquet" writes such files'
+        )
     for place, name in (("LOGSTORE", wish.logstore), ("--logstream", wish.logstream)):
         if is_pattern(name):
             raise UsageError(
@@ -147,7 +153,6 @@ def _job_file(
     """Judged by the same rules as a file of these tables. Raises UsageError in the words of the command
     line."""
     where = {"endpoint": wish.endpoint} if wish.endpoint else {"region": wish.region}
-    raw = wish.output in ("raw", "text", "jsonl", "csv")  # all of these are made of what is served
     job = {
         "name": JOB,
         "project": wish.project,
@@ -161,7 +166,7 @@ def _job_file(
         "format": "csv" if wish.output == "csv" else "json",
         "destination": str(folder / "archive"),
         "layout": "{start_utc:%Y%m%dT%H%M%SZ}_{end_utc:%Y%m%dT%H%M%SZ}",
-        "output": "raw" if raw else wish.output,
+        "output": "raw",
     }
     data = {
         "manifest": str(folder / "pull.db"),

@@ -14,8 +14,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.job import Job
 from orchestrator.core.model import Receipt, Slice, SliceState
 from orchestrator.core.window import Window
-from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.stored import Source
+from orchestrator.dataplane.stored import Source, shape_named
 from orchestrator.engine.coverage import all_slices, covered_of
 from orchestrator.ports.store import ManifestReader
 
@@ -171,7 +170,7 @@ def _source(slice_: Slice, receipt: Receipt) -> Source:
         size_bytes=receipt.stored_bytes,
         sha256=receipt.stored_sha256,
         rows=receipt.stored_rows,
-        shape=Shape(receipt.form.partition("+")[0]),
+        shape=shape_named(receipt.form),
         window=slice_.window,
         keep=(slice_.window,),
     )

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from orchestrator.core.events import Event
 from orchestrator.core.job import Limits
-from orchestrator.core.model import LinkExpired, Receipt, Slice, SliceState, Ticket
+from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, Slice, SliceState, Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.timing import Brake, Going, Timing, Watch
 from orchestrator.ports.files import DataPlane
@@ -95,7 +95,7 @@ class TimedDataPlane:
         self._behind = behind
         self._timekeeper = timekeeper
 
-    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired | ColumnsFound:
         self._timekeeper.transferring(+1)
         try:
             return await self._behind.transfer(ticket)

@@ -14,9 +14,10 @@ from pathlib import Path
 from orchestrator.app.fleets import as_listed, as_remembered
 from orchestrator.app.timekeeping import TimedDataPlane, TimedFiles, Timekeeper
 from orchestrator.core.fleets import Resolved
-from orchestrator.core.job import DestinationSpec, Job, JobFile, ServiceSpec
+from orchestrator.core.job import DestinationSpec, Job, JobFile, Output, ServiceSpec
 from orchestrator.core.signing import Credentials
 from orchestrator.dataplane.destination import FolderDestination
+from orchestrator.dataplane.extras import need_parquet
 from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.engine.context import JobContext, Room, StopSignal
 from orchestrator.engine.gate import RequestGate
@@ -87,9 +88,11 @@ async def furnished(
     asks for the logstores of fleets, and without a fleet for nothing yet. ``offline`` looks for no
     credentials: whatever asks the service then fails. Session and engine share one steady clock, so that the
     service's time means the same to both. Raises CredentialsError when a service's credentials cannot be
-    found, UsageError for proxies, certificates and destinations that cannot be used.
+    found, UsageError for proxies, certificates, destinations and outputs that cannot be used.
     """
     outside = replace(outside, clock=SteadyClock(outside.clock))
+    if any(job.output is Output.PARQUET for job in job_file.jobs):
+        need_parquet()
     async with AsyncExitStack() as cleanup:
         gate = _gate(job_file, outside, quiet_s)
         proxies = Proxies.from_environment(outside.environment)

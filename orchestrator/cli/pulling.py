@@ -51,8 +51,6 @@ def pull(stage: Stage, typed: Mapping[str, Any], how: How) -> int:
     wish = Wish(**typed)
     _check(stage, wish, how)
     ready = prepared(wish, environment=environment(), now_s=SystemClock().now())
-    if wish.output not in set(Outgoing):
-        raise UsageError(f"--output {wish.output} is not available in this version")
     how = replace(how, form=Outgoing(wish.output))
     by_query = 0 < how.limit <= MOST
     sink = StdoutRows() if how.to_stdout else _file(ready, how, by_query=by_query)

@@ -28,7 +28,6 @@ NOT_YET: NotYet = {
     ("destinations", "url"): _is_object_url,
     ("jobs", "destination"): _is_object_url,
     ("jobs", "deliver"): lambda deliver: deliver == "bos",
-    ("jobs", "output"): lambda output: output in {"csv", "parquet"},
     ("jobs", "on_complete"): _any,
     ("jobs", "on_incomplete"): _any,
 }

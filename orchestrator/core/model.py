@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.core.columns import Column
 from orchestrator.core.job import Compression, DestinationSpec, Job, JobIdentity, Order, Output, ServedFormat
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.window import Window, iso_utc
@@ -17,6 +18,7 @@ __all__ = [
     "LIVE_STATES",
     "OUTSTANDING_STATES",
     "Accepted",
+    "ColumnsFound",
     "CreateRequest",
     "Evidence",
     "Fault",
@@ -256,6 +258,9 @@ class Ticket:
     part: Part = Part.WHOLE
     edge_ms: int = 0
     """Where the parts of a divided second meet, in milliseconds from its start; meaningless for the whole."""
+    columns: tuple[Column, ...] | None = None
+    """Of a table (``core.columns.table_columns``); None when the job's are not known yet, and for outputs
+    that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +310,14 @@ class LinkExpired:
 
     offset_bytes: int
     why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsFound:
+    """A transfer stopped because its output is a table and its ticket names no columns: these are what the
+    file suggests. All of it is in the staging area."""
+
+    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True, slots=True)

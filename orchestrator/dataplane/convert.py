@@ -19,17 +19,16 @@ from typing import Final, TypeVar
 
 import orjson
 
+from orchestrator.core.columns import Table
 from orchestrator.core.job import Compression, Output
 from orchestrator.core.model import Ticket
 from orchestrator.core.window import Window
 from orchestrator.dataplane.csvform import Columns, cells_of, tidy_cells, widened
-from orchestrator.dataplane.dating import Dater, dater_for, fine_dater_for
 from orchestrator.dataplane.encode import Encoder
-from orchestrator.dataplane.rows import RowStream, split_rows
-from orchestrator.dataplane.second import milliseconds_of
+from orchestrator.dataplane.picking import Picking
+from orchestrator.dataplane.rows import split_rows
 from orchestrator.dataplane.sniff import Packing, Shape
-from orchestrator.dataplane.survey import count_rows, served_shape
-from orchestrator.errors import UsageError
+from orchestrator.dataplane.survey import count_rows
 
 __all__ = ["Form", "Rewriting", "objects", "plain_lines", "stored_form"]
 
@@ -43,7 +42,7 @@ class Form:
 
     __slots__ = ("packings", "shape")
 
-    def __init__(self, shape: Shape, packings: tuple[Packing, ...]) -> None:
+    def __init__(self, shape: Shape | Table, packings: tuple[Packing, ...]) -> None:
         self.shape = shape
         self.packings = packings
 
@@ -57,26 +56,20 @@ class Form:
 
 
 def stored_form(ticket: Ticket, shape: Shape, layers: tuple[Packing, ...], *, rewritten: bool) -> Form:
-    """What the stored file will be. A raw file that must be rewritten keeps its outermost compression only.
-    Raises UsageError for an output this data plane does not write."""
+    """What the stored file will be. A raw file that must be rewritten keeps its outermost compression
+    only."""
     if ticket.output is Output.RAW:
         return Form(shape, layers[:1] if rewritten else layers)
-    if ticket.output is not Output.JSONL:
-        raise UsageError(
-            f"output = {ticket.output.value!r} is not written by this data plane", hint='use "raw" or "jsonl"'
-        )
+    if ticket.output is Output.PARQUET:
+        return Form(Table.PARQUET, ())
     packing = _PACKINGS[ticket.compression]
-    return Form(Shape.JSON_LINES, (packing,) if packing else ())
+    is_table = ticket.output is Output.CSV
+    return Form(Table.CSV if is_table else Shape.JSON_LINES, (packing,) if packing else ())
 
 
 class Rewriting:
-    """Decoded bytes go through: the rows inside ``keep`` (all, when it is None) reach the encoder in the
-    stored shape.
-
-    ``taken`` gives the rows of the next bytes as they are stored, ``ended`` those left over as ``finish`` of
-    ``RowStream`` does; ``store`` takes what they gave, in that order, and may be at work on another thread
-    while they are. ``close`` ends the stored file. ``rows`` counts. ``verbatim``: a survey found all bytes to
-    be what is stored.
+    """The ``tabling.Writing`` of raw bytes and of JSON lines: the rows inside ``keep`` (all, when it is None)
+    reach the encoder in the stored shape. ``verbatim``: a survey found all bytes to be what is stored.
     """
 
     def __init__(
@@ -91,14 +84,11 @@ class Rewriting:
         self.rows = 0
         self._verbatim = verbatim
         self._ticket = ticket
-        self._keep = milliseconds_of(ticket) if keep is not None and ticket.part else keep
         self._shape = form.shape
-        self._stream = RowStream(served_shape(ticket), ticket.time_field)
+        self._picking = Picking(ticket, keep)
         self._encoder = Encoder(
             sink, form.packings[0] if form.packings else None, member=f"rows{form.shape.suffix}"
         )
-        self._dater: Dater | None = None
-        self._dater_chosen = False
         self._begun = False
 
     @property
@@ -113,10 +103,10 @@ class Rewriting:
         if self._verbatim:
             self.rows += plain.count(b"\n")
             return plain
-        return self._as_stored(self._stream.feed(plain))
+        return self._as_stored(*self._picking.feed(plain))
 
     def ended(self) -> bytes:
-        return b"" if self._verbatim else self._as_stored(self._stream.finish())
+        return b"" if self._verbatim else self._as_stored(*self._picking.finish())
 
     def store(self, content: bytes) -> None:
         if content:
@@ -127,46 +117,23 @@ class Rewriting:
             self._encoder.write(b"]\n" if self._begun else b"[]\n")
         self._encoder.close()
 
-    def _as_stored(self, region: bytes) -> bytes:
-        if not region:
-            return b""
-        served = self._stream.shape
-        region, count = self._picked(region, served)
+    def abandon(self) -> None: ...
+
+    def _as_stored(self, region: bytes, count: int) -> bytes:
         if not count:
             return b""
+        stream = self._picking.stream
+        served = stream.shape
         self.rows += count
         begun, self._begun = self._begun, True
         if self._shape is Shape.JSON_ARRAY:
             joined = b",\n".join(row.rstrip(b"\r\n") for row in split_rows(region, served))
             return (b",\n" if begun else b"[") + joined
         if served is Shape.CSV and self._shape is Shape.JSON_LINES:
-            return objects(region, self._stream.columns)
+            return objects(region, stream.columns)
         if self._shape is served and self._ticket.output is Output.RAW:
-            return region if begun else self._stream.bom + self._stream.header + region
+            return region if begun else stream.bom + stream.header + region
         return plain_lines(region)
-
-    def _picked(self, region: bytes, served: Shape) -> tuple[bytes, int]:
-        """The rows to keep, and how many."""
-        if self._keep is None:
-            return region, count_rows(region, served)
-        if not self._dater_chosen and count_rows(region, served):
-            fine = bool(self._ticket.part)
-            of_file = (served, region, self._stream.columns, self._ticket.time_field)
-            self._dater = fine_dater_for(*of_file) if fine else dater_for(*of_file)
-            self._dater_chosen = True
-        if self._dater is None:
-            return region, count_rows(region, served)
-        proven = self._dater.all_inside(region, self._keep)
-        if proven is not None:
-            return region, proven
-        seconds = self._dater.seconds(region)
-        start_s, end_s = self._keep.start_s, self._keep.end_s
-        inside = [second is not None and start_s <= second < end_s for second in seconds]
-        count = sum(inside)
-        if count == len(inside):
-            return region, count
-        rows = split_rows(region, served)
-        return b"".join(row for row, kept in zip(rows, inside, strict=True) if kept), count
 
 
 def plain_lines(region: bytes) -> bytes:

@@ -68,8 +68,8 @@ class FolderDestination:
     async def check(self, path: str, *, size_bytes: int, sha256: str | None) -> str:
         return await _off_loop(partial(_complaint, os.path.join(self._root, path), size_bytes, sha256))
 
-    async def rows(self, path: str, *, time_field: str, expected: int) -> int | None:
-        return await _off_loop(partial(rows_in, os.path.join(self._root, path), time_field, expected))
+    async def rows(self, path: str, *, form: str, time_field: str, expected: int) -> int | None:
+        return await _off_loop(partial(rows_in, os.path.join(self._root, path), form, time_field, expected))
 
 
 def stale_staging(folder: str, keep: set[str]) -> list[str]:

@@ -45,7 +45,8 @@ class Fetch:
     """One transfer's way from a link to a whole part file.
 
     ``admit(have, coming)`` makes room for ``coming`` more bytes and opens the part cut to ``have``; it runs
-    on a pool thread before anything of an answer is written, and may raise DiskFull.
+    on a pool thread before anything of an answer is written, and may raise DiskFull. ``may_hold``: whether a
+    small file may stay in memory.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Fetch:
         run: Run,
         bandwidth: Bandwidth,
         admit: Callable[[int, int], None],
+        may_hold: bool = True,
     ) -> None:
         self._ticket = ticket
         self._source = source
@@ -64,6 +66,7 @@ class Fetch:
         self._run = run
         self._bandwidth = bandwidth
         self._admit = admit
+        self._may_hold = may_hold
         self.held = False
         """Whether all of it is in memory and none of it on disk: room for it is still to be made."""
         self._tried = False
@@ -136,7 +139,7 @@ class Fetch:
                 await self._aligned(answer, asked)
                 total = inflow.progress.total_bytes
                 small = min(SMALL_BYTES, inflow.gathers_bytes)
-                if not inflow.offset_bytes and total is not None and total <= small:
+                if self._may_hold and not inflow.offset_bytes and total is not None and total <= small:
                     return await self._held_whole(answer)
                 coming = max(0, total - inflow.offset_bytes) if total is not None else 0
                 await finished(self._run(partial(self._admit, inflow.offset_bytes, coming)))

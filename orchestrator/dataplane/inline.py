@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
-from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.disk import DiskBudget, free_bytes
 from orchestrator.dataplane.leftovers import Leftovers
@@ -52,7 +52,7 @@ class InlineDataPlane:
         self._leftovers = Leftovers()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
 
-    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired | ColumnsFound:
         loop = asyncio.get_running_loop()
 
         def run(work: Callable[[], T], /) -> asyncio.Future[T]:

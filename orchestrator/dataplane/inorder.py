@@ -15,7 +15,7 @@ from orchestrator.dataplane.merge import Merge
 from orchestrator.dataplane.rowform import as_lines, as_stored
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.spill import Spill
-from orchestrator.dataplane.stored import Regions, Source
+from orchestrator.dataplane.stored import Source
 
 __all__ = ["Region", "in_order"]
 
@@ -40,7 +40,7 @@ def in_order(sources: Sequence[Source], spill: Spill, time_field: str = "auto") 
     like = _alike(sources, time_field)
     # Not as one piece of bytes, which would end inside a row.
     lines = as_lines() if like.shape is not Shape.CSV else as_stored(Shape.CSV, like.header)
-    if all(source.shape is Shape.JSON_LINES for source in sources):
+    if all(source.read_as is Shape.JSON_LINES for source in sources):
         lines = as_stored(Shape.JSON_LINES, b"")
     merge = Merge(iter(sources), replace(lines, verbatim=None), spill, time_field=time_field, follow=True)
     for rows in merge.pieces():
@@ -51,11 +51,11 @@ def in_order(sources: Sequence[Source], spill: Spill, time_field: str = "auto") 
 def _alike(sources: Sequence[Source], time_field: str) -> Region:
     """What all regions have in common."""
     lines = Region(b"", Shape.JSON_LINES)
-    if not all(source.shape is Shape.CSV for source in sources):
+    if not all(source.read_as is Shape.CSV for source in sources):
         return lines
     found: Region | None = None
     for source in sources:
-        first = next(iter(Regions(source.path, time_field)), None)
+        first = next(iter(source.regions(time_field)), None)
         if first is None:
             continue
         here = Region(b"", Shape.CSV, first[1].header, first[1].columns)

@@ -15,7 +15,7 @@ from orchestrator.dataplane.kway import Stream, drained, taken
 from orchestrator.dataplane.rowform import ColumnNames, Merged, RowForm, as_csv, as_lines, as_stored
 from orchestrator.dataplane.sniff import Shape
 from orchestrator.dataplane.spill import Spill, sorted_stream
-from orchestrator.dataplane.stored import Look, Regions, Source, StoredFile, header_of_file, verified
+from orchestrator.dataplane.stored import Look, Source, StoredFile, header_of_file, verified
 from orchestrator.errors import UsageError
 
 __all__ = ["OPEN_BYTES", "Merge", "form_of"]
@@ -34,10 +34,10 @@ def form_of(sources: Callable[[], Iterable[Source]], asked: Merged, time_field: 
     headers: dict[bytes, tuple[bytes, Source]] = {}
     names = ColumnNames()
     for source in sources():
-        shapes.setdefault(source.shape, source)
+        shapes.setdefault(source.read_as, source)
         if asked is Merged.RAW and len(shapes) > 1:
             raise _mixed("shapes", *shapes.values())
-        if source.shape is Shape.CSV:
+        if source.read_as is Shape.CSV:
             header = header_of_file(source, time_field)
             headers.setdefault(header.rstrip(b"\r\n"), (header, source))
             if asked is Merged.RAW and len(headers) > 1:
@@ -49,7 +49,7 @@ def form_of(sources: Callable[[], Iterable[Source]], asked: Merged, time_field: 
     if not shapes:
         return as_stored(Shape.CSV, b"")  # nothing names a column
     for source in sources():
-        for region, stream in Regions(verified(source).path, time_field):
+        for region, stream in verified(source).regions(time_field):
             names.feed(region, stream)
     return as_csv(names.names)
 

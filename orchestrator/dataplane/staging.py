@@ -332,5 +332,6 @@ def fingerprint(ticket: Ticket) -> str:
         ticket.time_field,
         ticket.part,
         ticket.edge_ms,
+        ticket.columns and [(column.name, column.type) for column in ticket.columns],
     )
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()

@@ -15,8 +15,10 @@ from itertools import compress
 from threading import Event
 from typing import Final
 
+from orchestrator.core.columns import TIME, Table
 from orchestrator.core.window import Window, WindowSet, iso_utc
 from orchestrator.dataplane.decode import decoded, read_blocks
+from orchestrator.dataplane.extras import need_parquet
 from orchestrator.dataplane.kway import Block
 from orchestrator.dataplane.rowform import RowForm
 from orchestrator.dataplane.rows import RowStream, split_rows
@@ -32,15 +34,19 @@ from orchestrator.errors import (
     UsageError,
 )
 
-__all__ = ["Look", "Regions", "Source", "StoredFile", "header_of_file", "verified"]
+__all__ = ["Look", "Regions", "Source", "StoredFile", "header_of_file", "shape_named", "verified"]
 
 LOOK_BYTES: Final = 256 << 10
 """What is looked at of a file at a time."""
 READ_BYTES: Final = 64 << 10
 """What is read of a file at a time while others are open: with its rows apart it takes some eight times as
 much of memory."""
+_READ_AS: Final = {Table.CSV: Shape.CSV, Table.PARQUET: Shape.JSON_LINES}
 _COST_BYTES: Final = {None: 1 << 20, Packing.GZIP: 1 << 20, Packing.ZIP: 2 << 20, Packing.ZSTD: 4 << 20}
 """What an open file takes, by how it is packed; a zstd window alone is two megabytes or more."""
+_TABLES: Final = frozenset(table.value for table in Table)
+_PARQUET_COST_BYTES: Final = 64 << 20
+"""A row group is read as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,18 @@ class Source:
     size_bytes: int
     sha256: str
     rows: int
-    shape: Shape
+    shape: Shape | Table
     window: Window
     keep: WindowSet
+
+    @property
+    def read_as(self) -> Shape:
+        """The shape of the rows that reading it gives: the records of a table are lines, or CSV again."""
+        return _READ_AS[self.shape] if isinstance(self.shape, Table) else self.shape
+
+    def regions(self, time_field: str, read_bytes: int = 0) -> Regions:
+        """Its rows; ``time_field`` is that of the job, which tables do without."""
+        return Regions(self.path, time_field, read_bytes, shape=self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +88,18 @@ class Look:
 
 class Regions:
     """The rows of a stored file, region by region, with the stream that cut them; no region is without rows.
-    ``layers`` is how the file is packed, ``plain_bytes`` counts what it decoded to. Raises BrokenBody,
-    StorageError."""
+    ``layers`` is how the file is packed, ``plain_bytes`` counts what it decoded to; ``shape`` is what the
+    ledger calls it, and tells tables from what was served. Raises BrokenBody, StorageError."""
 
-    def __init__(self, path: str, time_field: str, read_bytes: int = 0) -> None:
+    def __init__(
+        self, path: str, time_field: str, read_bytes: int = 0, *, shape: Shape | Table | None = None
+    ) -> None:
         self.layers: list[Packing] = []
         self.plain_bytes = 0
         self._read_bytes = read_bytes or LOOK_BYTES
         self._path = path
-        self._stream = RowStream(Shape.JSON_LINES, time_field)
+        self._decoded = self._records if shape is Table.PARQUET else self._bytes
+        self._stream = RowStream(Shape.JSON_LINES, time_of(shape, time_field))
 
     def __iter__(self) -> Iterator[tuple[bytes, RowStream]]:
         stream = self._stream
@@ -92,7 +110,7 @@ class Regions:
     def _cut(self, stream: RowStream) -> Iterator[bytes]:
         try:
             with storage_faults(self._path):
-                for plain in decoded(self._path, self.layers, step_bytes=self._read_bytes):
+                for plain in self._decoded():
                     if plain is None:
                         yield stream.finish()
                     else:
@@ -101,6 +119,43 @@ class Regions:
             yield stream.finish()
         except BrokenBody as error:
             raise BrokenBody(f"{self._path}: {error}", hint=error.hint) from error
+
+    def _bytes(self) -> Iterator[bytes | None]:
+        return decoded(self._path, self.layers, step_bytes=self._read_bytes)
+
+    def _records(self) -> Iterator[bytes | None]:
+        return records_in(self._path)
+
+
+def shape_named(form: str) -> Shape | Table:
+    """What the ledger calls a file (``Receipt.form``), without how it is packed. Raises ValueError for words
+    of another version."""
+    word = form.partition("+")[0]
+    return Table(word) if word in _TABLES else Shape(word)
+
+
+def time_of(shape: Shape | Table | None, time_field: str) -> str:
+    """Which field dates the rows of a stored file: of a table always the same."""
+    return TIME if isinstance(shape, Table) else time_field
+
+
+def rows_of_parquet(path: str) -> int:
+    """How many rows a Parquet file says it has. Raises BrokenBody, StorageError; UsageError without
+    pyarrow."""
+    need_parquet()
+    from orchestrator.dataplane.parquetread import rows_of
+
+    with storage_faults(path):
+        return rows_of(path)
+
+
+def records_in(path: str) -> Iterator[bytes]:
+    """The records of a Parquet file as lines of JSON. Raises BrokenBody, OSError; UsageError without
+    pyarrow."""
+    need_parquet()
+    from orchestrator.dataplane.parquetread import lines_in
+
+    return lines_in(path)
 
 
 def _is_blank(region: bytes, shape: Shape) -> bool:
@@ -119,7 +174,7 @@ def header_of_file(source: Source, time_field: str) -> bytes:
     """The header of a CSV file, b"" when it has none. Reads the beginning only."""
     _identity(source)
     try:
-        found = next(iter(Regions(source.path, time_field)), None)
+        found = next(iter(source.regions(time_field)), None)
     except BrokenBody:
         verified(source)
         raise
@@ -149,7 +204,7 @@ class StoredFile:
 
     def __init__(self, source: Source, time_field: str, *, follow: bool) -> None:
         self.source = source
-        self._time_field = time_field
+        self._time_field = time_of(source.shape, time_field)
         self._follow = follow
         window = source.window
         self._low, self._high = window.start_s * 1000, window.end_s * 1000
@@ -180,7 +235,7 @@ class StoredFile:
         return seen
 
     def _seen(self) -> Look:
-        found = Regions(self.source.path, self._time_field)
+        found = self.source.regions(self._time_field)
         rows = row_bytes = 0
         first: int | None = None
         last = before = None
@@ -194,9 +249,11 @@ class StoredFile:
             rows += part.count
             row_bytes += len(region)
             clean = clean and part.plain and b"\r" not in region
-            if stream.shape is not self.source.shape:
-                raise _not_the_ledgers(self.source, f"it holds {stream.shape} and not {self.source.shape}")
+            if stream.shape is not self.source.read_as:
+                raise _not_the_ledgers(self.source, f"it holds {stream.shape} and not {self.source.read_as}")
         cost = max(_COST_BYTES[layer] for layer in (None, *found.layers))
+        if self.source.shape is Table.PARQUET:
+            cost = _PARQUET_COST_BYTES
         return Look(rows, first, last, in_order, clean and row_bytes == found.plain_bytes, cost)
 
     def _bounds(self, region: bytes, stream: RowStream, row: int, before: int | None) -> _Bounds:
@@ -252,7 +309,7 @@ class StoredFile:
     def rows(self, form: RowForm) -> Iterator[tuple[list[int], list[bytes]]]:
         """The times and rows that are asked for, as they stand in the file."""
         row, before = 0, None
-        for region, stream in Regions(self.source.path, self._time_field):
+        for region, stream in self.source.regions(self._time_field):
             keys = self._keys(region, stream, row, before)
             row, before = row + len(keys), keys[-1]
             chosen = self._asked(keys, form.text(region, stream), form)
@@ -263,7 +320,7 @@ class StoredFile:
     def blocks(self, form: RowForm) -> Iterator[Block]:
         """The same of a file in order, as blocks."""
         row, before = 0, None
-        for region, stream in Regions(self.source.path, self._time_field, READ_BYTES):
+        for region, stream in self.source.regions(self._time_field, READ_BYTES):
             seen = self._bounds(region, stream, row, before)
             if self._all_asked(seen.low, seen.high):
                 yield self._block(region, stream, form, (seen, row, before))
@@ -292,7 +349,7 @@ class StoredFile:
             with storage_faults(self.source.path):
                 yield from (plain for plain in decoded(self.source.path) if plain)
         else:
-            for region, stream in Regions(self.source.path, self._time_field):
+            for region, stream in self.source.regions(self._time_field):
                 yield form.text(region, stream)
         self._still_there()
 

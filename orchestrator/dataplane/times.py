@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Final
 
-__all__ = ["AUTO_FIELDS", "finer_than_seconds", "millisecond_of", "second_of"]
+__all__ = [
+    "AUTO_FIELDS",
+    "exact_millisecond_of",
+    "finer_than_seconds",
+    "millisecond_of",
+    "second_of",
+    "within_calendar",
+]
 
 AUTO_FIELDS: Final = ("@timestamp", "timestamp")
 """``time_field = "auto"`` looks for these, in this order (bls-api.md 2.7: query results use the first, pulls
@@ -16,6 +24,9 @@ the second)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
+_FINER = re.compile(r"[.,]\d{3}\d*[1-9]")
 _NUMBER = re.compile(r"[+-]?\d{1,30}(?:\.\d{0,30})?")
 
 
@@ -54,6 +65,26 @@ def millisecond_of(value: object) -> int | None:
     if moment is None:
         return None
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def exact_millisecond_of(text: str) -> int | None:
+    """As ``millisecond_of``, of a time that is no finer than that and lies in the years 1 to 9999; None for
+    any other."""
+    text = text.strip()
+    if len(text) == 13 and text.isdecimal() and text.isascii():
+        return int(text) if _unit(int(text)) == 1_000 else int(text) * 1_000
+    if _NUMBER.fullmatch(text):
+        moment_ms = Fraction(text.removesuffix(".")) * 1_000 / _unit(int(text.partition(".")[0]))
+        return int(moment_ms) if moment_ms.denominator == 1 and within_calendar(int(moment_ms)) else None
+    if _FINER.search(text):
+        return None
+    moment = _moment_of(text)
+    return None if moment is None or moment.microsecond % 1_000 else (moment - _EPOCH) // _MILLISECOND
+
+
+def within_calendar(moment_ms: int) -> bool:
+    """Whether UTC epoch milliseconds lie in the years 1 to 9999, which is what readers of tables can show."""
+    return _FIRST_MS <= moment_ms <= _LAST_MS
 
 
 def finer_than_seconds(value: object) -> bool:

@@ -13,21 +13,25 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from orchestrator.core.columns import Table
 from orchestrator.core.job import Output
-from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.clip import Verdict, judge, needs_order, needs_turn, turn_ms
-from orchestrator.dataplane.convert import Form, Rewriting, stored_form
+from orchestrator.dataplane.convert import Form, stored_form
 from orchestrator.dataplane.decode import decoded
+from orchestrator.dataplane.discovering import Discovery
 from orchestrator.dataplane.disk import DiskBudget
+from orchestrator.dataplane.draft import Draft
 from orchestrator.dataplane.error_answer import refuse_complaint
 from orchestrator.dataplane.fetch import Fetch
 from orchestrator.dataplane.glance import Glance
 from orchestrator.dataplane.held import HeldFile
-from orchestrator.dataplane.inflow import RECORD_BYTES, Inflow, Run, at_once, driven, finished, over
+from orchestrator.dataplane.inflow import Inflow, Run, at_once, driven, finished, over
 from orchestrator.dataplane.leftovers import Leftovers, found
+from orchestrator.dataplane.rows import RowStream
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
@@ -37,9 +41,11 @@ from orchestrator.dataplane.staging import (
     receipt_to_record,
     storage_faults,
 )
-from orchestrator.dataplane.survey import Survey
+from orchestrator.dataplane.survey import Survey, served_shape
 from orchestrator.dataplane.surveyor import Surveyors
-from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError, StorageError
+from orchestrator.dataplane.tabling import NotInOrder, Writing
+from orchestrator.dataplane.writing import writing_of
+from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.service import FileSource
 
@@ -49,8 +55,6 @@ T = TypeVar("T")
 
 _STEP_BYTES: Final = 4 << 20
 """Decoded bytes per visit to the pool, so that a cancellation is soon noticed; two steps are in memory."""
-_HELD_DRAFT_BYTES: Final = 1 << 20
-"""What a small file becomes is written as it comes once it is longer than this."""
 _WORTH_MARKING_BYTES: Final = 1 << 20
 """Fetching less again costs less than recording that it was fetched."""
 
@@ -65,7 +69,7 @@ async def transfer(
     bandwidth: Bandwidth,
     surveyors: Surveyors,
     leftovers: Leftovers,
-) -> Receipt | LinkExpired:
+) -> Receipt | LinkExpired | ColumnsFound:
     """Fetch, check, clip or cut, convert and stage one file; as promised by
     ``ports.files.DataPlane.transfer``.
 
@@ -73,9 +77,6 @@ async def transfer(
     its receipt, the receipt is returned and nothing is fetched. Fault points: ``transfer.chunk``,
     ``transfer.offset_recorded``, ``transfer.staged``.
     """
-    stored_form(
-        ticket, Shape.JSON_LINES, (), rewritten=True
-    )  # refuses outputs not written here, before a byte is fetched
     work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors, leftovers)
     try:
         return await work.outcome()
@@ -104,7 +105,7 @@ class _Transfer:
         self._leftovers = leftovers
         self._area = StagingArea.of(ticket)
         self._glance = Glance(ticket, self._area.part, surveyors)
-        self._draft: AppendFile | HeldFile = AppendFile(self._area.draft)
+        self._draft = Draft(self._area, self._promise)
         self._inflow = Inflow(
             self._area,
             AppendFile(self._area.part),
@@ -120,13 +121,13 @@ class _Transfer:
     def _part(self) -> AppendFile | HeldFile:
         return self._inflow.part
 
-    async def outcome(self) -> Receipt | LinkExpired:
+    async def outcome(self) -> Receipt | LinkExpired | ColumnsFound:
         result = await self._outcome()
         if isinstance(result, Receipt):
             self._leftovers.concluded(self._area)
         return result
 
-    async def _outcome(self) -> Receipt | LinkExpired:
+    async def _outcome(self) -> Receipt | LinkExpired | ColumnsFound:
         begun = await self._leftovers.begin(self._area, self._run)
         earlier = await finished(self._run(partial(found, self._area, self._ticket))) if begun else None
         if isinstance(earlier, Receipt):
@@ -147,12 +148,12 @@ class _Transfer:
             self._part.close()
             self._draft.close()
 
-    def _all_at_once(self, loop: asyncio.AbstractEventLoop) -> Receipt:
+    def _all_at_once(self, loop: asyncio.AbstractEventLoop) -> Receipt | ColumnsFound:
         """What is left to do for a small file, on this thread of the pool."""
         pool, self._run = self._run, at_once(loop)
         self._inflow.run = self._run
         self._inflow.part = HeldFile()
-        self._draft = HeldFile()
+        self._draft.hold()
         try:
             self._glance.total_bytes = self._inflow.offset_bytes
             self._promise(self._inflow.offset_bytes)
@@ -163,7 +164,7 @@ class _Transfer:
         finally:
             self._run = self._inflow.run = pool
 
-    async def _written_and_staged(self) -> Receipt:
+    async def _written_and_staged(self) -> Receipt | ColumnsFound:
         await self._inflow.drain()
         return await self._stage()
 
@@ -182,6 +183,7 @@ class _Transfer:
             run=self._run,
             bandwidth=self._bandwidth,
             admit=self._admit,
+            may_hold=not self._discovers,
         )
         try:
             if earlier is not None:
@@ -215,7 +217,7 @@ class _Transfer:
 
     # --- deciding and staging ---
 
-    async def _stage(self) -> Receipt:
+    async def _stage(self) -> Receipt | ColumnsFound:
         ticket = self._ticket
         survey = await finished(self._run(self._glance.finish))
         if survey is not None:
@@ -227,13 +229,15 @@ class _Transfer:
         if needs_order(survey, ticket):
             survey = await self._surveyed(Survey(ticket, in_order=True))
         receipt = await self._staged(survey)
+        if isinstance(receipt, ColumnsFound):
+            return receipt
         if receipt is None:
             raise BrokenBody("the same bytes gave different rows: the staging area is not sound")
         await finished(self._run(partial(self._conclude, receipt)))
         self._boundary.reached("transfer.staged")
         return receipt
 
-    async def _staged(self, survey: Survey) -> Receipt | None:
+    async def _staged(self, survey: Survey) -> Receipt | ColumnsFound | None:
         """The artifact and its receipt; None when fewer or more rows were written than the survey counted."""
         ticket = self._ticket
         verdict = judge(survey, ticket)
@@ -244,6 +248,8 @@ class _Transfer:
         expected = survey.inside if verdict.time_known and verdict.kept == ticket.window else None
         staged: tuple[int, str, int] | None = None
         if survey.rows and verdict.keep is not None and expected != 0:
+            if self._discovers:
+                return await self._discovered()
             if rewrites:
                 verbatim = survey.plain_lines and not verdict.clips
                 staged = await self._rewritten(form, verdict, verbatim=verbatim)
@@ -269,10 +275,10 @@ class _Transfer:
         )
         return form, verdict.clips or not as_served
 
-    async def _mark_whole(self) -> None:
+    async def _mark_whole(self, *, always: bool = False) -> None:
         """What follows takes a while: after a crash in it nothing is fetched again."""
         size = self._inflow.offset_bytes
-        if size < _WORTH_MARKING_BYTES or self._inflow.progress.sha256:
+        if (size < _WORTH_MARKING_BYTES and not always) or self._inflow.progress.sha256:
             return
         self._inflow.progress = replace(
             self._inflow.progress, offset_bytes=size, total_bytes=size, sha256=self._inflow.sha256
@@ -320,65 +326,71 @@ class _Transfer:
         while not over:
             yield await finished(self._run(step))
 
+    @property
+    def _discovers(self) -> bool:
+        """Whether the columns of a table are to be found first."""
+        return self._ticket.output in (Output.CSV, Output.PARQUET) and self._ticket.columns is None
+
+    async def _discovered(self) -> ColumnsFound:
+        """What the part file suggests; it stays, whole, for the next call."""
+        await self._mark_whole(always=True)
+        discovery, stream = Discovery(), RowStream(served_shape(self._ticket), self._ticket.time_field)
+
+        def look(region: bytes) -> None:
+            if region:
+                discovery.look(region, stream.shape, stream.columns)
+
+        blocks = decoded(self._part.source)
+        async for _ in self._steps(
+            blocks, lambda plain: look(stream.feed(plain)), lambda: look(stream.finish())
+        ):
+            pass
+        return ColumnsFound(discovery.columns())
+
     async def _rewritten(self, form: Form, verdict: Verdict, *, verbatim: bool) -> tuple[int, str, int]:
         """Writes the artifact; returns its size, digest and rows. Half an artifact is of no use and does not
-        stay, least of all on a full disk. While one step is compressed and written the next is decoded."""
+        stay, least of all on a full disk."""
         await self._mark_whole()
-        grows = bool(self._layers) or not form.packings
         keep = verdict.keep if verdict.clips else None
-        rewriting = Rewriting(self._ticket, keep, form, self._write_draft, verbatim=verbatim)
-        writing: asyncio.Future[None] | None = None
-
-        def write(step: list[bytes]) -> None:
-            for content in step:
-                rewriting.store(content)
-
+        grows = bool(self._layers) or not (form.packings or form.shape is Table.PARQUET)
+        becomes = partial(writing_of, self._ticket, form, keep, self._draft.write, verbatim=verbatim)
         try:
-            await finished(self._run(partial(self._open_draft, self._inflow.offset_bytes if grows else 0)))
             try:
-                async for step in self._steps(decoded(self._part.source), rewriting.taken, rewriting.ended):
-                    if writing is not None:
-                        await finished(writing)
-                    writing = self._run(partial(write, step))
-            finally:
-                if writing is not None:
-                    await over(writing)
-                    writing.exception()  # raised below, unless something came first
-            if writing is not None:
-                writing.result()
-            await finished(self._run(partial(self._finish_draft, rewriting)))
+                return await self._written(becomes(ordered=True), grows=grows)
+            except NotInOrder:
+                return await self._written(becomes(ordered=False), grows=grows)
         except (asyncio.CancelledError, OrchestratorError):
-            await finished(self._run(self._drop_draft))
+            await finished(self._run(self._draft.drop))
             raise
-        return rewriting.size_bytes, rewriting.sha256, rewriting.rows
 
-    def _open_draft(self, coming: int) -> None:
-        self._promise(coming)
-        self._draft.close()
-        self._draft.open(0)
+    async def _written(self, writing: Writing[T], *, grows: bool) -> tuple[int, str, int]:
+        """The draft becomes the artifact. While one step is compressed and written the next is decoded."""
+        storing: asyncio.Future[None] | None = None
 
-    def _write_draft(self, content: bytes) -> None:
-        draft = self._draft
-        before = draft.offset_bytes
-        if isinstance(draft, HeldFile) and before + len(content) > _HELD_DRAFT_BYTES:
-            so_far, self._draft = draft.source, AppendFile(self._area.draft)
-            draft = self._draft
-            draft.open(0)
-            draft.append((so_far,), 0)
-        if not draft.append((content,), before):
-            raise StorageError(f"{self._area.draft}: closed while it was written")
-        if before // RECORD_BYTES != draft.offset_bytes // RECORD_BYTES:
-            self._promise(0)
+        def store(step: list[T]) -> None:
+            for content in step:
+                writing.store(content)
 
-    def _drop_draft(self) -> None:
-        self._draft.close()
-        with suppress(OSError):
-            os.unlink(self._area.draft)
+        await finished(self._run(partial(self._draft.open, self._inflow.offset_bytes if grows else 0)))
+        try:
+            async for step in self._steps(decoded(self._part.source), writing.taken, writing.ended):
+                if storing is not None:
+                    await finished(storing)
+                storing = self._run(partial(store, step))
+            if storing is not None:
+                await finished(storing)
+            await finished(self._run(partial(self._finish, writing)))
+        except BaseException:
+            if storing is not None:
+                await over(storing)
+                storing.exception()  # what came first is raised
+            await finished(self._run(writing.abandon))
+            raise
+        return writing.size_bytes, writing.sha256, writing.rows
 
-    def _finish_draft(self, rewriting: Rewriting) -> None:
-        rewriting.close()
-        self._draft.become(self._area.staged)
-        self._draft.close()
+    def _finish(self, writing: Writing[Any]) -> None:
+        writing.close()
+        self._draft.stage()
 
     def _taken_over(self, rows: int) -> tuple[int, str, int]:
         """The part file itself becomes the artifact."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from orchestrator.core.columns import Column
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice
 from orchestrator.ports.store import JournalEntry
 
-__all__ = ["Arrival", "Deleted", "Noted", "PlannedBatch", "Stray"]
+__all__ = ["Arrival", "ColumnsTold", "Deleted", "Noted", "PlannedBatch", "Stray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,15 @@ class PlannedBatch:
     slices: tuple[Slice, ...]
     committed: asyncio.Event
     job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsTold:
+    """The tables of a job shall have these columns; ``committed`` is set once that is on disk."""
+
+    job: str
+    columns: tuple[Column, ...]
+    committed: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +53,4 @@ class Noted:
     entry: JournalEntry
 
 
-Arrival = PlannedBatch | Stray | Deleted | Noted
+Arrival = PlannedBatch | ColumnsTold | Stray | Deleted | Noted

@@ -18,7 +18,7 @@ from orchestrator.core.lifecycle import IllegalEvent, transition
 from orchestrator.core.model import LIVE_STATES, Fault, Slice, SliceState
 from orchestrator.core.submitting import CREATE_SIGNATURE_S
 from orchestrator.engine.admitting import Admission
-from orchestrator.engine.arrivals import Arrival, PlannedBatch
+from orchestrator.engine.arrivals import Arrival, ColumnsTold, PlannedBatch
 from orchestrator.engine.context import Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.errands import Errands
@@ -219,7 +219,7 @@ class Driver:
         self._batch = []
         self._remember(transaction)
         for item in batch:
-            if isinstance(item, PlannedBatch):
+            if isinstance(item, PlannedBatch | ColumnsTold):
                 item.committed.set()
         for before, after, event in transaction.told:
             self._room.observer.changed(before, after, event)

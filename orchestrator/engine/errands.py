@@ -14,7 +14,8 @@ from orchestrator.core import events as ev
 from orchestrator.core.model import RemoteState, Slice
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.walk import Doubt
-from orchestrator.engine.arrivals import Deleted, PlannedBatch
+from orchestrator.engine.agreeing import Agreement
+from orchestrator.engine.arrivals import ColumnsTold, Deleted, PlannedBatch
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.desk import Desk
 from orchestrator.engine.stages import divide, settle
@@ -40,7 +41,7 @@ class Errands:
         desks: Mapping[str, Desk],
         room: Room,
         *,
-        post: Callable[[ev.Event | PlannedBatch | Deleted], None],
+        post: Callable[[ev.Event | PlannedBatch | ColumnsTold | Deleted], None],
         ended: Callable[[BaseException | None], None],
     ) -> None:
         self._desks = desks
@@ -50,6 +51,7 @@ class Errands:
         self._creates: set[asyncio.Task[None]] = set()
         self._publishes: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
+        self._agreements: dict[str, Agreement] = {}
         self.deleting = 0
         """Remote tasks that were let go while they waited or ran, and may still do so."""
 
@@ -93,7 +95,7 @@ class Errands:
             case ev.Submit():
                 self._spawn(self._answer(submit, order, self._context(order.slice)), self._creates)
             case ev.Fetch():
-                self._spawn(self._answer(fetch, order, self._context(order.slice)), self._others)
+                self._spawn(self._fetch(order), self._others)
             case ev.Recount():
                 self._spawn(self._recount(order), self._others)
             case ev.Divide():
@@ -137,6 +139,13 @@ class Errands:
         context: JobContext,
     ) -> None:
         self._post(await stage(order, context, self._room))
+
+    async def _fetch(self, order: ev.Fetch) -> None:
+        context = self._context(order.slice)
+        name = context.job.name
+        if name not in self._agreements:
+            self._agreements[name] = Agreement(context.job, self._room.manifest, self._post)
+        self._post(await fetch(order, context, self._room, self._agreements[name]))
 
     async def _plan(self, slice_: Slice) -> None:
         anew = await begun_anew(slice_, self._room.manifest)

@@ -127,7 +127,10 @@ class FileAudit:
         if found or not whole:
             return _Flaw(found, slice_) if found else None
         rows = await place.rows(
-            slice_.path, time_field=self.context.job.time_field, expected=receipt.stored_rows
+            slice_.path,
+            form=receipt.form,
+            time_field=self.context.job.time_field,
+            expected=receipt.stored_rows,
         )
         if rows is None or rows == receipt.stored_rows:
             return None

@@ -7,9 +7,10 @@ from functools import cache
 
 from orchestrator.core import events as ev
 from orchestrator.core.changing import replace
+from orchestrator.core.columns import Column
 from orchestrator.core.job import Job
 from orchestrator.core.model import RemoteTask, Slice, SliceState
-from orchestrator.engine.arrivals import Arrival, Deleted, Noted, PlannedBatch, Stray
+from orchestrator.engine.arrivals import Arrival, ColumnsTold, Deleted, Noted, PlannedBatch, Stray
 from orchestrator.ports.store import Changes, Covered, JournalEntry, Outlived
 
 __all__ = ["Transaction"]
@@ -29,6 +30,7 @@ class Transaction:
         self._journal: list[JournalEntry] = []
         self._jobs: list[Job] = []
         self._outlived: list[Outlived] = []
+        self._columns: list[tuple[str, tuple[Column, ...]]] = []
         self.orders: list[ev.Instruction] = []
         self.told: list[tuple[Slice | None, Slice, ev.Event | None]] = []
         self.parked: set[str] = set()
@@ -47,6 +49,12 @@ class Transaction:
         match item:
             case PlannedBatch():
                 self.plan(item.slices, item.job)
+            case ColumnsTold():
+                self._columns.append((item.job, item.columns))
+                names = ", ".join(column.name for column in item.columns)
+                self._journal.append(
+                    JournalEntry(self._now, item.job, "", "columns_found", {"columns": names[:500]})
+                )
             case Stray():
                 self.note_task(replace(item.task, surplus=True))
                 self.orders.append(ev.DeleteRemote(item.task))
@@ -128,6 +136,7 @@ class Transaction:
             journal=tuple(self._journal),
             jobs=tuple(self._jobs),
             outlived=tuple(self._outlived),
+            columns=tuple(self._columns),
         )
 
     def _note(self, slice_: Slice, event: str, **detail: str | float | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from orchestrator.core.columns import Column
 from orchestrator.core.model import LIVE_STATES, SliceState
 from orchestrator.core.window import LATEST_S, Window, WindowSet, intersect, normalise, subtract, union
 from orchestrator.manifest.named import places, sql
@@ -71,6 +72,8 @@ def write_changes(connection: sqlite3.Connection, changes: Changes, written: Wri
         connection.execute(sql("end_replacing"), {"id": item.slice_id, "job": keys[item.job]})
     if current or further:
         _end_intents(connection, [*current, *further])
+    for job_name, columns in changes.columns:
+        _set_columns(connection, job_name, keys[job_name], columns)
     for covered in _merged(changes.covered):
         _cover(connection, keys[covered.job], covered)
         _end_acceptances(connection, keys[covered.job], covered)
@@ -79,6 +82,15 @@ def write_changes(connection: sqlite3.Connection, changes: Changes, written: Wri
     statement, in_place = places("journal")
     rows_of_journal = (in_place(entry_parameters(entry, keys[entry.job])) for entry in changes.journal)
     connection.executemany(statement, rows_of_journal)
+
+
+def _set_columns(connection: sqlite3.Connection, name: str, key: int, columns: Sequence[Column]) -> None:
+    if not connection.execute(sql("columns"), {"job": name}).fetchone():
+        rows = [
+            {"job": key, "place": place, "name": column.name, "type": column.type.value}
+            for place, column in enumerate(columns)
+        ]
+        connection.executemany(sql("add_column"), rows)
 
 
 def _run(connection: sqlite3.Connection, name: str, values: Parameters) -> int:
@@ -118,6 +130,7 @@ def _job_keys(connection: sqlite3.Connection, changes: Changes, written: Written
     names.update(task.job for task in changes.tasks)
     names.update(item.job for item in (*changes.covered, *changes.uncovered))
     names.update(item.job for item in changes.outlived)
+    names.update(name for name, _ in changes.columns)
     for piece in changes.slices:
         names.add(piece.job)
         if piece.task is not None:
@@ -265,6 +278,7 @@ def forget(connection: sqlite3.Connection, job: str, window: Window | None, at: 
     _drop_acceptances(connection, key, job, asked)
     if window is None:
         connection.execute(sql("undeclare_job"), {"job": job})
+        connection.execute(sql("drop_columns"), {"job": key})
     detail: dict[str, str | int | float | None] = {"slices": len(dropping.slices)}
     if window is not None:
         detail |= {"from_s": window.start_s, "to_s": window.end_s}

@@ -25,6 +25,15 @@ UPDATE jobs SET service = NULL, project = NULL, logstore = NULL, logstream = NUL
 -- name: job_identity
 SELECT service, project, logstore, logstream, query FROM jobs WHERE name = :job AND service IS NOT NULL
 
+-- name: columns
+SELECT c.name, c.type FROM columns c JOIN jobs j ON j.key = c.job WHERE j.name = :job ORDER BY c.place
+
+-- name: add_column
+INSERT INTO columns (job, place, name, type) VALUES (:job, :place, :name, :type)
+
+-- name: drop_columns
+DELETE FROM columns WHERE job = :job
+
 -- name: jobs
 SELECT name FROM jobs
 WHERE service IS NOT NULL OR EXISTS (SELECT 1 FROM slice_counts WHERE slice_counts.job = jobs.key AND n > 0)

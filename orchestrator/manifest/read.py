@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
+from orchestrator.core.columns import Column, ColumnType
 from orchestrator.core.estimating import Past
 from orchestrator.core.job import JobIdentity
 from orchestrator.core.model import LIVE_STATES, RemoteTask, Slice, SliceState
@@ -23,6 +24,7 @@ __all__ = [
     "admissible",
     "by_uuid",
     "children",
+    "columns",
     "counts",
     "coverage",
     "created_at",
@@ -93,6 +95,12 @@ def job_identity(connection: sqlite3.Connection, job: str) -> JobIdentity | None
     """None for a job that was never declared, or was forgotten."""
     row = connection.execute(sql("job_identity"), {"job": job}).fetchone()
     return None if row is None else identity_of(row)
+
+
+def columns(connection: sqlite3.Connection, job: str) -> tuple[Column, ...] | None:
+    """The columns of the job's tables in their order; None when none are known."""
+    rows = connection.execute(sql("columns"), {"job": job}).fetchall()
+    return tuple(Column(row["name"], ColumnType(row["type"])) for row in rows) or None
 
 
 def one_slice(connection: sqlite3.Connection, slice_id: str) -> Slice | None:

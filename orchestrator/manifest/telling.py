@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from orchestrator.core.columns import Column
 from orchestrator.core.estimating import Past
 from orchestrator.core.model import RemoteTask, Slice, SliceState
 from orchestrator.core.window import Window, WindowSet
@@ -82,6 +83,9 @@ class Telling(ABC):
 
     async def created_at(self) -> float:
         return await self._ask(read.created_at)
+
+    async def columns(self, job: str) -> tuple[Column, ...] | None:
+        return await self._ask(lambda connection: read.columns(connection, job))
 
     async def acceptances(self, job: str) -> tuple[Acceptance, ...]:
         return await self._ask(lambda connection: read.acceptances(connection, job))

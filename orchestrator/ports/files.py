@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from orchestrator.core.job import DestinationSpec
-from orchestrator.core.model import LinkExpired, Receipt, Ticket
+from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.errors import OrchestratorError
 from orchestrator.ports.service import FileAnswer
@@ -65,16 +65,17 @@ class Destination(Protocol):
         else stands there), ``size differs`` or ``digest differs``."""
         ...
 
-    async def rows(self, path: str, *, time_field: str, expected: int) -> int | None:
-        """How many rows the published file holds; None when it cannot be read as rows. ``expected`` is what
-        the ledger says: where the file's line ends come to that, no row is looked at. Raises StorageError."""
+    async def rows(self, path: str, *, form: str, time_field: str, expected: int) -> int | None:
+        """How many rows the published file holds; None when it cannot be read as rows. ``form`` and
+        ``expected`` are what the ledger says: where the file's line ends come to that, no row is looked at.
+        Raises StorageError."""
         ...
 
 
 class DataPlane(Protocol):
     """Turns a finished remote task into a staged artifact."""
 
-    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired:
+    async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired | ColumnsFound:
         """Fetch (resuming what an earlier call of the same ``attempt_key`` left), check, clip, convert,
         stage. Raises BrokenBody, RowsOutsideWindow, FileMissing, ServiceFault, Unreachable, DiskFull,
         StorageError. Cancelling keeps what was fetched."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.core.columns import Column
 from orchestrator.core.estimating import Past
 from orchestrator.core.job import Job, JobIdentity
 from orchestrator.core.model import RemoteTask, Slice, SliceState
@@ -116,10 +117,12 @@ class Changes:
     """Jobs to remember with their identity."""
     outlived: tuple[Outlived, ...] = ()
     """Older generations whose redo has ended."""
+    columns: tuple[tuple[str, tuple[Column, ...]], ...] = ()
+    """By job, what its tables hold; of a job that has columns already they stay."""
 
     def __bool__(self) -> bool:
         slices = self.slices or self.tasks or self.outlived
-        return bool(slices or self.covered or self.uncovered or self.journal or self.jobs)
+        return bool(slices or self.covered or self.uncovered or self.journal or self.jobs or self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,10 @@ class ManifestReader(Protocol):
         ...
 
     async def job_identity(self, job: str) -> JobIdentity | None: ...
+
+    async def columns(self, job: str) -> tuple[Column, ...] | None:
+        """What the first file of the job was found to hold; None while none became a table."""
+        ...
 
     async def slice(self, slice_id: str) -> Slice | None: ...
 

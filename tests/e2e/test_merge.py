@@ -44,7 +44,7 @@ def bytes_of(desk: Desk, *arguments: str) -> bytes:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.decode()) == (0, "")
     return done.stdout
 
 

@@ -175,10 +175,10 @@ def test_a_file_of_the_archive_is_never_the_output(tmp_path: Path) -> None:
 
 
 def test_files_this_version_cannot_merge_are_named(tmp_path: Path) -> None:
-    """Parquet, and files the service wrote elsewhere."""
-    parquet = file_of(tmp_path, "a", HALVES[0], form="parquet")
-    with pytest.raises(UsageError, match="is parquet"):
-        given(tmp_path, [parquet], (HALVES[0],))
+    """Forms of a later one, and files the service wrote elsewhere."""
+    unknown = file_of(tmp_path, "a", HALVES[0], form="avro")
+    with pytest.raises(UsageError, match="is avro"):
+        given(tmp_path, [unknown], (HALVES[0],))
     elsewhere = Slice("1" * 16, "web", "", HALVES[1], SliceState.DELIVERED)
     with pytest.raises(UsageError, match="written by the service"):
         given(tmp_path, [elsewhere], (HALVES[1],), HALVES[1])

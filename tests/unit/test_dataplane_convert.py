@@ -22,7 +22,7 @@ from orchestrator.dataplane.convert import Rewriting
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.dataplane.sniff import Packing
-from orchestrator.errors import BrokenBody, OrchestratorError, UsageError
+from orchestrator.errors import BrokenBody, OrchestratorError
 from tests.unit.dataplane_kit import (
     PACKED,
     START_S,
@@ -32,7 +32,6 @@ from tests.unit.dataplane_kit import (
     json_lines,
     rows,
     ticket,
-    transfer,
     unpacked,
     zipped,
 )
@@ -138,13 +137,6 @@ def test_doubly_compressed_files_are_read_and_named(tmp_path: Path) -> None:
     assert (whole.form, whole.extension) == ("jsonl+gzip+gzip", ".jsonl.gz.gz")
     cut = fetched(Server(body), ticket(tmp_path, attempt_key="b", limit=3))
     assert cut.stored_rows == 0
-
-
-@pytest.mark.parametrize("output", [Output.CSV, Output.PARQUET])
-def test_outputs_of_other_data_planes_are_refused(tmp_path: Path, output: Output) -> None:
-    """A form that is not written here is said so instead of something else being stored."""
-    with pytest.raises(UsageError, match="not written"):
-        transfer(Server(json_lines(rows(1))), ticket(tmp_path, output=output))
 
 
 @pytest.mark.parametrize("packing", [None, *Packing])

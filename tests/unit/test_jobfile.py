@@ -331,7 +331,6 @@ def test_this_version_refuses_what_it_cannot_keep() -> None:
         "mirror",
         "data_plane.engine",
         "destinations.cold.url",
-        "jobs[0].output",
         "jobs[0].on_complete",
         "jobs[0].on_incomplete",
         "jobs[1].deliver",

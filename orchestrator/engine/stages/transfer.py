@@ -7,11 +7,14 @@ import asyncio
 import hashlib
 
 from orchestrator.core import events as ev
+from orchestrator.core.columns import Column
+from orchestrator.core.job import Output
 from orchestrator.core.layout import render_layout
-from orchestrator.core.model import LinkExpired, Receipt, RemoteTask, Slice, Ticket
+from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, RemoteTask, Slice, Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.core.retry import backoff_s
 from orchestrator.core.window import Window, iso_utc
+from orchestrator.engine.agreeing import Agreement
 from orchestrator.engine.context import JobContext, Room
 from orchestrator.engine.faults import fault_of
 from orchestrator.errors import LinkRefused, OrchestratorError
@@ -24,11 +27,11 @@ RENEWALS_WITHOUT_PROGRESS = 3
 """Fresh links in a row that bring no byte before the transfer is called failed."""
 
 
-async def fetch(order: ev.Fetch, context: JobContext, room: Room) -> ev.Event:
+async def fetch(order: ev.Fetch, context: JobContext, room: Room, agreement: Agreement) -> ev.Event:
     """Carry out one Fetch."""
     slice_, task = order.slice, order.task
     try:
-        receipt = await _transfer(slice_, task, context, room)
+        receipt = await _transfer(slice_, task, context, room, agreement)
     except OrchestratorError as error:
         return ev.TransferFailed(slice_.id, task.number, fault_of(error))
     room.boundary.reached("transfer.receipt")
@@ -50,11 +53,18 @@ async def _stands_for_more(path: str, slice_: Slice, receipt: Receipt, manifest:
     return False
 
 
-async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: Room) -> Receipt:
+async def _transfer(
+    slice_: Slice, task: RemoteTask, context: JobContext, room: Room, agreement: Agreement
+) -> Receipt:
+    is_table = context.job.output in (Output.CSV, Output.PARQUET)
     safe_bytes, idle = -1, 0
     while True:
+        columns = await agreement.columns() if is_table else None
         link = await context.tasks.link(task.uuid)
-        result = await room.data_plane.transfer(_ticket(slice_, task, link, context, room))
+        result = await room.data_plane.transfer(_ticket(slice_, task, link, columns, context, room))
+        if isinstance(result, ColumnsFound):
+            await agreement.told(result.columns)
+            continue
         if not isinstance(result, LinkExpired):
             return result
         idle = idle + 1 if result.offset_bytes <= safe_bytes else 0
@@ -70,7 +80,14 @@ async def _transfer(slice_: Slice, task: RemoteTask, context: JobContext, room: 
             await asyncio.sleep(backoff_s(f"link:{slice_.id}", idle))
 
 
-def _ticket(slice_: Slice, task: RemoteTask, link: PresignedLink, context: JobContext, room: Room) -> Ticket:
+def _ticket(
+    slice_: Slice,
+    task: RemoteTask,
+    link: PresignedLink,
+    columns: tuple[Column, ...] | None,
+    context: JobContext,
+    room: Room,
+) -> Ticket:
     job, limits = context.job, room.limits
     if job.destination is None:
         raise OrchestratorError(f"job {job.name} has no destination")
@@ -93,6 +110,7 @@ def _ticket(slice_: Slice, task: RemoteTask, link: PresignedLink, context: JobCo
         bandwidth_bytes_per_s=limits.bandwidth_bytes_per_s,
         part=slice_.part,
         edge_ms=slice_.edge_ms,
+        columns=columns,
     )
 
 
