@@ -4,8 +4,9 @@ A file of JSON lines (``CONVERT_BYTES``, a gigabyte by default; the promise of f
 taken through the real transfer into zstandard JSON lines; what is timed is the second pass over the part
 file, from the record that all is fetched to the staged artifact, durable and with its digest. Beside it: the
 zstandard library alone on the same bytes, at the same level, in blocks of the same size, into a file, in a
-process of its own. The row below has the first pass with it: received, digested, surveyed. CSV becomes JSON
-lines with nothing beside it. Parquet is not written yet, so it is not measured.
+process of its own. The row below has the first pass with it: received, digested, surveyed. The same file
+becomes Parquet beside pyarrow alone, which reads JSON in blocks and writes row groups of the same size,
+with as many threads as it likes. CSV becomes JSON lines with nothing beside it.
 
 Everything in turn, ``CONVERT_ROUNDS`` times (3); the middle counts.
 """
@@ -29,6 +30,7 @@ import zstandard
 
 from benchmarks.fetching import WINDOW, Spent, made, spent, ticket
 from benchmarks.report import Row, print_table
+from orchestrator.core.columns import Column, ColumnType, table_columns
 from orchestrator.core.job import Compression, Output, ServedFormat
 from orchestrator.core.model import Receipt
 from orchestrator.core.redact import PresignedLink
@@ -70,16 +72,20 @@ class _Marks:
         self.at[name] = time.monotonic()
 
 
-async def _converted(path: Path) -> dict[str, Any]:
+async def _converted(path: Path, output: Output) -> dict[str, Any]:
+    if output is Output.PARQUET:
+        import orchestrator.dataplane.parquet  # noqa: F401  as the library beside it, before the clock runs
+
     marks = _Marks()
     plane = InlineDataPlane(_Disk(path), boundary=marks)
     csv = path.suffix == ".csv"
     asked = ticket(
         Path.cwd(),
         "http://127.0.0.1/file",
-        output=Output.JSONL,
+        output=output,
         compression=Compression.NONE if csv else Compression.ZSTD,
         format=ServedFormat.CSV if csv else ServedFormat.JSON,
+        columns=table_columns([Column(name, ColumnType.STRING) for name in ("level", "trace")], ()),
     )
     began = time.monotonic()
     try:
@@ -107,6 +113,23 @@ def _library(path: Path) -> dict[str, Any]:
     return {"wall_s": time.monotonic() - began}
 
 
+def _pyarrow(path: Path) -> dict[str, Any]:
+    import pyarrow.json
+    import pyarrow.parquet
+
+    began = time.monotonic()
+    options = pyarrow.json.ReadOptions(block_size=STEP_BYTES)
+    with (
+        pyarrow.json.open_json(path, read_options=options) as batches,
+        pyarrow.parquet.ParquetWriter(
+            "file", batches.schema, compression="zstd", compression_level=_LEVEL
+        ) as file,
+    ):
+        for batch in batches:
+            file.write_batch(batch)
+    return {"wall_s": time.monotonic() - began}
+
+
 def _csv(path: Path, size_bytes: int) -> Path:
     """A file of at least that many bytes of CSV, in order."""
     rows = size_bytes // 100
@@ -119,6 +142,9 @@ def _csv(path: Path, size_bytes: int) -> Path:
     return path
 
 
+_PEERS: Final = {"library": _library, "pyarrow": _pyarrow}
+
+
 def main() -> None:
     """Print the tables."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place:
@@ -126,13 +152,22 @@ def main() -> None:
         cells = _csv(Path(place) / "rows.csv", SIZE_BYTES // 10)
         found: dict[str, list[Spent]] = defaultdict(list)
         for _ in range(ROUNDS):
-            for what, path in (("ours", lines), ("library", lines), ("csv", cells)):
+            for what, path in (
+                ("ours", lines),
+                ("library", lines),
+                ("parquet", lines),
+                ("pyarrow", lines),
+                ("csv", cells),
+            ):
                 command = [sys.executable, "-m", "benchmarks.converting", what, str(path)]
                 with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
                     found[what].append(spent(command, Path(folder)))
                 os.sync()
-        sizes = {"ours": lines.stat().st_size, "csv": cells.stat().st_size}
-    theirs = sizes["ours"] / 1e6 / median(one.wall_s for one in found["library"])
+        size = lines.stat().st_size
+        sizes = {"ours": size, "parquet": size, "csv": cells.stat().st_size}
+    theirs, arrow = (
+        size / 1e6 / median(one.wall_s for one in found[library]) for library in ("library", "pyarrow")
+    )
     rates = {what: size / 1e6 / median(one.wall_s for one in found[what]) for what, size in sizes.items()}
     whole = sizes["ours"] / 1e6 / median(one.said["whole_s"] for one in found["ours"])
     rows = [
@@ -141,13 +176,19 @@ def main() -> None:
         Row("CSV to JSON lines", rates["csv"], None, at_least=True),
     ]
     print_table(f"conversion of {SIZE_BYTES / 1e6:,.0f} MB", "MB/s", "zstandard alone", rows)
-    most = max(one.memory_bytes for one in found["ours"])
-    memory = [
-        Row("JSON lines to zstd JSON lines, children included", most / 1e6, MOST_BYTES / 1e6, target=1.0)
-    ]
+    tables = [Row("JSON lines to Parquet", rates["parquet"], arrow, target=0.8, at_least=True)]
+    print_table(f"conversion of {SIZE_BYTES / 1e6:,.0f} MB to a table", "MB/s", "pyarrow alone", tables)
+    memory = []
+    for what, of in (("JSON lines to zstd JSON lines", "ours"), ("JSON lines to Parquet", "parquet")):
+        most = max(one.memory_bytes for one in found[of])
+        memory.append(Row(f"{what}, children included", most / 1e6, MOST_BYTES / 1e6, target=1.0))
     print_table(f"the most memory it took for {SIZE_BYTES / 1e6:,.0f} MB", "MB", "promised", memory)
 
 
 if __name__ == "__main__":
     what, path = sys.argv[1], Path(sys.argv[2])
-    print(json.dumps(_library(path) if what == "library" else asyncio.run(_converted(path))))
+    if what in _PEERS:
+        print(json.dumps(_PEERS[what](path)))
+    else:
+        asked = Output.PARQUET if what == "parquet" else Output.JSONL
+        print(json.dumps(asyncio.run(_converted(path, asked))))

@@ -17,6 +17,7 @@ __all__ = [
     "FIXED",
     "MOST_COLUMNS",
     "RECORD",
+    "RESERVED",
     "TIME",
     "Column",
     "ColumnType",
@@ -73,17 +74,18 @@ FIXED: Final = (
 )
 """What query results name (bls-api.md 2.7), in every table of every job, whether or not a file has them."""
 
-_RESERVED: Final = frozenset({TIME, RECORD, ""})
+RESERVED: Final = frozenset({TIME, RECORD, ""})
+"""No field is declared or found to be one of these."""
 
 
 def table_columns(found: Iterable[Column], declared: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
     """The columns between the ends of the table: the fixed ones, those ``found`` in files in their order, and
     those only ``declared``. What is declared has the last word on its type. Without ``_raw``, which every
     table has besides."""
-    types = {name: ColumnType(type_) for name, type_ in declared if name not in _RESERVED}
+    types = {name: ColumnType(type_) for name, type_ in declared if name not in RESERVED}
     columns = {column.name: column for column in FIXED}
     for column in found:
-        if column.name not in _RESERVED:
+        if column.name not in RESERVED:
             columns.setdefault(column.name, column)
     for name, type_ in types.items():
         columns[name] = Column(name, type_)

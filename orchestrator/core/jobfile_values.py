@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
+from orchestrator.core.columns import RESERVED, TIME
 from orchestrator.core.complaint import Wrong, nearest
 from orchestrator.core.jobfile_query import read_query
 from orchestrator.core.jobkeys import COLUMN_TYPES, Key, Kind
@@ -192,6 +193,8 @@ def _columns(key: Key, value: Any) -> tuple[tuple[str, str], ...]:
         if kind not in COLUMN_TYPES:
             near = nearest(kind, COLUMN_TYPES) if isinstance(kind, str) else ""
             raise Wrong("not a type", ", ".join(COLUMN_TYPES), near, within=(column,))
+        if column in RESERVED and (column, kind) != (TIME, "timestamp"):
+            raise Wrong("a column that every table has as it is", "other names", within=(column,))
     return tuple(value.items())
 
 

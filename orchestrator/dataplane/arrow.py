@@ -19,7 +19,6 @@ from orchestrator.core.columns import RECORD, TIME, Column, ColumnType
 from orchestrator.dataplane.csvform import Columns
 from orchestrator.dataplane.record import Records
 from orchestrator.dataplane.sniff import Shape
-from orchestrator.dataplane.survey import count_rows
 
 __all__ = ["Tables", "lines_of", "schema_of"]
 
@@ -54,27 +53,29 @@ def schema_of(columns: Sequence[Column]) -> pa.Schema:
 
 
 class Tables:
-    """Makes tables of ``schema`` of one file's regions. ``time_name`` as in ``record.Records``."""
+    """Makes tables of ``schema`` of one file's regions. ``time_name`` as in ``record.Records``; ``quick`` as
+    in ``parquet.ParquetWriting``."""
 
-    def __init__(self, columns: Sequence[Column], time_name: str | None) -> None:
+    def __init__(self, columns: Sequence[Column], time_name: str | None, *, quick: bool = True) -> None:
+        self._at_once = quick
         self.schema = schema_of(columns)
         self._records = Records(columns, time_name)
         self._columns = tuple(columns)
         types = {column.name: column.type for column in columns}
         self._derived = time_name if time_name != TIME and time_name in types else None
-        quick = [column for column in columns if column.type is not ColumnType.JSON]
-        whole = [column.name for column in quick if column.type is ColumnType.TIMESTAMP]
+        typed = [column for column in columns if column.type is not ColumnType.JSON]
+        whole = [column.name for column in typed if column.type is ColumnType.TIMESTAMP]
         self._quick = pa.schema(
             [
                 pa.field(column.name, pa.int64() if column.name in whole else _TYPES[column.type])
-                for column in quick
+                for column in typed
             ]
         )
         self._whole = frozenset(whole)
 
     def table(self, region: bytes, shape: Shape, names: Columns | None) -> pa.Table:
         """A row for each of ``split_rows``, in their order."""
-        if shape is not Shape.CSV:
+        if shape is not Shape.CSV and self._at_once:
             table = self._read_at_once(region)
             if table is not None:
                 return table
@@ -89,9 +90,6 @@ class Tables:
 
     def _read_at_once(self, region: bytes) -> pa.Table | None:
         """None where a record does not fit, or where it is not quickly seen that all do."""
-        begun = region.count(b"\n{") + region.startswith(b"{")
-        if begun != region.count(b"\n") or begun != count_rows(region, Shape.JSON_LINES):
-            return None
         try:
             found = pj.read_json(
                 pa.BufferReader(region),
@@ -103,8 +101,6 @@ class Tables:
             if not region.isascii():
                 found.validate(full=True)
         except pa.ArrowInvalid:
-            return None
-        if found.num_rows != begun:
             return None
         arrays: dict[str, pa.ChunkedArray] = {}
         for name, array in zip(found.column_names, found.columns, strict=True):
@@ -119,7 +115,7 @@ class Tables:
             arrays[TIME] = dated
         return pa.Table.from_arrays(
             [
-                arrays[field.name] if field.name in arrays else pa.nulls(begun, field.type)
+                arrays[field.name] if field.name in arrays else pa.nulls(found.num_rows, field.type)
                 for field in self.schema
             ],
             schema=self.schema,

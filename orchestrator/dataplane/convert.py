@@ -72,6 +72,8 @@ class Rewriting:
     reach the encoder in the stored shape. ``verbatim``: a survey found all bytes to be what is stored.
     """
 
+    steps_ahead = 1
+
     def __init__(
         self,
         ticket: Ticket,
@@ -119,7 +121,8 @@ class Rewriting:
 
     def abandon(self) -> None: ...
 
-    def _as_stored(self, region: bytes, count: int) -> bytes:
+    def _as_stored(self, region: bytes, count: int | None) -> bytes:
+        count = self._picking.count(region) if count is None else count
         if not count:
             return b""
         stream = self._picking.stream

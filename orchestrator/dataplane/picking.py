@@ -13,8 +13,9 @@ __all__ = ["Picking"]
 
 
 class Picking:
-    """Decoded bytes go in, whole rows inside ``keep`` (all, when it is None) come out with their number.
-    ``feed`` gives those of the next bytes, ``finish`` those left over as ``finish`` of ``RowStream`` does."""
+    """Decoded bytes go in, whole rows inside ``keep`` (all, when it is None) come out, with their number
+    where it was learned on the way. ``feed`` gives those of the next bytes, ``finish`` those left over as
+    ``finish`` of ``RowStream`` does."""
 
     def __init__(self, ticket: Ticket, keep: Window | None) -> None:
         self.stream = RowStream(served_shape(ticket), ticket.time_field)
@@ -23,25 +24,29 @@ class Picking:
         self._dater: Dater | None = None
         self._dater_chosen = False
 
-    def feed(self, plain: bytes) -> tuple[bytes, int]:
+    def feed(self, plain: bytes) -> tuple[bytes, int | None]:
         return self._picked(self.stream.feed(plain))
 
-    def finish(self) -> tuple[bytes, int]:
+    def finish(self) -> tuple[bytes, int | None]:
         return self._picked(self.stream.finish())
 
-    def _picked(self, region: bytes) -> tuple[bytes, int]:
+    def count(self, region: bytes) -> int:
+        """How many rows of this file a region holds."""
+        return count_rows(region, self.stream.shape)
+
+    def _picked(self, region: bytes) -> tuple[bytes, int | None]:
         if not region:
             return b"", 0
         served = self.stream.shape
         if self._keep is None:
-            return region, count_rows(region, served)
+            return region, None
         if not self._dater_chosen and count_rows(region, served):
             fine = bool(self._ticket.part)
             of_file = (served, region, self.stream.columns, self._ticket.time_field)
             self._dater = fine_dater_for(*of_file) if fine else dater_for(*of_file)
             self._dater_chosen = True
         if self._dater is None:
-            return region, count_rows(region, served)
+            return region, None
         proven = self._dater.all_inside(region, self._keep)
         if proven is not None:
             return region, proven

@@ -45,7 +45,7 @@ _READ_AS: Final = {Table.CSV: Shape.CSV, Table.PARQUET: Shape.JSON_LINES}
 _COST_BYTES: Final = {None: 1 << 20, Packing.GZIP: 1 << 20, Packing.ZIP: 2 << 20, Packing.ZSTD: 4 << 20}
 """What an open file takes, by how it is packed; a zstd window alone is two megabytes or more."""
 _TABLES: Final = frozenset(table.value for table in Table)
-_PARQUET_COST_BYTES: Final = 64 << 20
+_PARQUET_COST_BYTES: Final = 48 << 20
 """A row group is read as a whole."""
 
 

@@ -34,9 +34,11 @@ class Writing(Protocol[T]):
     """From decoded bytes to a stored file, a step at a time. ``taken`` gives what the next bytes become,
     ``ended`` what is left over as ``finish`` of ``RowStream`` does; ``store`` takes what they gave, in that
     order, and may be at work on another thread while they are. ``close`` ends the stored file, ``abandon``
-    lets go of one that nobody wants. ``rows`` counts."""
+    lets go of one that nobody wants. ``rows`` counts. ``steps_ahead``: so many steps may be taken while one
+    is stored; they wait in memory."""
 
     rows: int
+    steps_ahead: int
 
     @property
     def size_bytes(self) -> int: ...
@@ -66,6 +68,8 @@ def time_name_of(region: bytes, stream: RowStream, time_field: str) -> str | Non
 
 class TableWriting:
     """A table as CSV, compressed as the form says."""
+
+    steps_ahead = 1
 
     def __init__(
         self,
@@ -106,7 +110,8 @@ class TableWriting:
 
     def abandon(self) -> None: ...
 
-    def _spelled(self, region: bytes, count: int) -> bytes:
+    def _spelled(self, region: bytes, count: int | None) -> bytes:
+        count = self._picking.count(region) if count is None else count
         if not count:
             return b""
         self.rows += count

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from orchestrator.core.columns import Table
 from orchestrator.core.job import Output
@@ -29,9 +28,10 @@ from orchestrator.dataplane.error_answer import refuse_complaint
 from orchestrator.dataplane.fetch import Fetch
 from orchestrator.dataplane.glance import Glance
 from orchestrator.dataplane.held import HeldFile
-from orchestrator.dataplane.inflow import Inflow, Run, at_once, driven, finished, over
+from orchestrator.dataplane.inflow import Inflow, Run, at_once, driven, finished
 from orchestrator.dataplane.leftovers import Leftovers, found
 from orchestrator.dataplane.rows import RowStream
+from orchestrator.dataplane.secondpass import SecondPass
 from orchestrator.dataplane.sniff import Packing, Shape
 from orchestrator.dataplane.staging import (
     AppendFile,
@@ -43,7 +43,7 @@ from orchestrator.dataplane.staging import (
 )
 from orchestrator.dataplane.survey import Survey, served_shape
 from orchestrator.dataplane.surveyor import Surveyors
-from orchestrator.dataplane.tabling import NotInOrder, Writing
+from orchestrator.dataplane.tabling import NotInOrder
 from orchestrator.dataplane.writing import writing_of
 from orchestrator.errors import BrokenBody, IntegrityError, LinkRefused, OrchestratorError
 from orchestrator.ports.control import Boundary
@@ -53,8 +53,6 @@ __all__ = ["transfer"]
 
 T = TypeVar("T")
 
-_STEP_BYTES: Final = 4 << 20
-"""Decoded bytes per visit to the pool, so that a cancellation is soon noticed; two steps are in memory."""
 _WORTH_MARKING_BYTES: Final = 1 << 20
 """Fetching less again costs less than recording that it was fetched."""
 
@@ -252,7 +250,8 @@ class _Transfer:
                 return await self._discovered()
             if rewrites:
                 verbatim = survey.plain_lines and not verdict.clips
-                staged = await self._rewritten(form, verdict, verbatim=verbatim)
+                rows = expected if verdict.clips else survey.rows
+                staged = await self._rewritten(form, verdict, rows, verbatim=verbatim)
             else:
                 await self._mark_whole()
                 staged = await finished(self._run(partial(self._taken_over, survey.rows)))
@@ -291,40 +290,16 @@ class _Transfer:
         with storage_faults(self._area.sidecar):
             self._area.save(self._inflow.progress)
 
+    def _second_pass(self) -> SecondPass:
+        return SecondPass(self._run, self._area.part)
+
     async def _surveyed(self, survey: Survey) -> Survey:
         """A survey of the part file, decoded."""
         await self._mark_whole()
         self._layers = []
         blocks = decoded(self._part.source, self._layers) if self._part.is_open else iter(())
-        async for _ in self._steps(blocks, survey.feed, survey.finish):
-            pass
+        await self._second_pass().through(blocks, survey.feed, survey.finish)
         return survey
-
-    async def _steps(
-        self, blocks: Iterator[bytes | None], feed: Callable[[bytes], T], finish: Callable[[], T]
-    ) -> AsyncIterator[list[T]]:
-        """What ``feed`` makes of the blocks, and ``finish`` of the end of the file and of each member; as
-        much at a time as one visit to the pool gives."""
-        ended_member = over = False
-
-        def step() -> list[T]:
-            nonlocal ended_member, over
-            done = 0
-            made: list[T] = []
-            with storage_faults(self._area.part):
-                while done < _STEP_BYTES:
-                    try:
-                        block = next(blocks)
-                    except StopIteration:
-                        over = True
-                        return made if ended_member else [*made, finish()]
-                    ended_member = block is None
-                    made.append(finish() if block is None else feed(block))
-                    done += len(block or b"")
-            return made
-
-        while not over:
-            yield await finished(self._run(step))
 
     @property
     def _discovers(self) -> bool:
@@ -340,57 +315,36 @@ class _Transfer:
             if region:
                 discovery.look(region, stream.shape, stream.columns)
 
-        blocks = decoded(self._part.source)
-        async for _ in self._steps(
-            blocks, lambda plain: look(stream.feed(plain)), lambda: look(stream.finish())
-        ):
-            pass
+        await self._second_pass().through(
+            decoded(self._part.source), lambda plain: look(stream.feed(plain)), lambda: look(stream.finish())
+        )
         return ColumnsFound(discovery.columns())
 
-    async def _rewritten(self, form: Form, verdict: Verdict, *, verbatim: bool) -> tuple[int, str, int]:
-        """Writes the artifact; returns its size, digest and rows. Half an artifact is of no use and does not
-        stay, least of all on a full disk."""
+    async def _rewritten(
+        self, form: Form, verdict: Verdict, rows: int | None, *, verbatim: bool
+    ) -> tuple[int, str, int]:
+        """Writes the artifact; returns its size, digest and rows, which shall be ``rows``. Half an artifact
+        is of no use and does not stay, least of all on a full disk."""
         await self._mark_whole()
         keep = verdict.keep if verdict.clips else None
         grows = bool(self._layers) or not (form.packings or form.shape is Table.PARQUET)
+        coming = self._inflow.offset_bytes if grows else 0
         becomes = partial(writing_of, self._ticket, form, keep, self._draft.write, verbatim=verbatim)
+        ordered, quick = True, rows is not None
         try:
-            try:
-                return await self._written(becomes(ordered=True), grows=grows)
-            except NotInOrder:
-                return await self._written(becomes(ordered=False), grows=grows)
+            while True:
+                try:
+                    writing = becomes(ordered=ordered, quick=quick)
+                    await self._second_pass().rewrite(self._part.source, writing, self._draft, coming)
+                except NotInOrder:
+                    ordered = False
+                    continue
+                if not quick or writing.rows == rows:
+                    return writing.size_bytes, writing.sha256, writing.rows
+                quick = False
         except (asyncio.CancelledError, OrchestratorError):
             await finished(self._run(self._draft.drop))
             raise
-
-    async def _written(self, writing: Writing[T], *, grows: bool) -> tuple[int, str, int]:
-        """The draft becomes the artifact. While one step is compressed and written the next is decoded."""
-        storing: asyncio.Future[None] | None = None
-
-        def store(step: list[T]) -> None:
-            for content in step:
-                writing.store(content)
-
-        await finished(self._run(partial(self._draft.open, self._inflow.offset_bytes if grows else 0)))
-        try:
-            async for step in self._steps(decoded(self._part.source), writing.taken, writing.ended):
-                if storing is not None:
-                    await finished(storing)
-                storing = self._run(partial(store, step))
-            if storing is not None:
-                await finished(storing)
-            await finished(self._run(partial(self._finish, writing)))
-        except BaseException:
-            if storing is not None:
-                await over(storing)
-                storing.exception()  # what came first is raised
-            await finished(self._run(writing.abandon))
-            raise
-        return writing.size_bytes, writing.sha256, writing.rows
-
-    def _finish(self, writing: Writing[Any]) -> None:
-        writing.close()
-        self._draft.stage()
 
     def _taken_over(self, rows: int) -> tuple[int, str, int]:
         """The part file itself becomes the artifact."""

@@ -21,16 +21,17 @@ def writing_of(
     sink: Callable[[bytes], None],
     *,
     verbatim: bool,
-    ordered: bool,
+    ordered: bool = True,
+    quick: bool = True,
 ) -> Writing[Any]:
-    """What writes this form. ``verbatim`` as in ``convert.Rewriting``, ``ordered`` as in
+    """What writes this form. ``verbatim`` as in ``convert.Rewriting``, ``ordered`` and ``quick`` as in
     ``parquet.ParquetWriting``: the others do without."""
     columns = ticket.columns or ()
     match form.shape:
         case Table.PARQUET:
             from orchestrator.dataplane.parquet import ParquetWriting
 
-            return ParquetWriting(ticket, columns, keep, sink, ordered=ordered)
+            return ParquetWriting(ticket, columns, keep, sink, ordered=ordered, quick=quick)
         case Table.CSV:
             return TableWriting(ticket, columns, keep, form, sink)
         case _:

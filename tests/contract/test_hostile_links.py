@@ -24,6 +24,7 @@ from orchestrator.core.job import Compression, Output, ServedFormat
 from orchestrator.core.model import LinkExpired, Receipt
 from orchestrator.core.redact import PresignedLink
 from orchestrator.dataplane import destination as destination_module
+from orchestrator.dataplane import draft as draft_module
 from orchestrator.dataplane import fetch as fetch_module
 from orchestrator.dataplane import staging as staging_module
 from orchestrator.dataplane import transfer as transfer_module
@@ -749,7 +750,7 @@ async def _faulty_at_every_step(
             spot.mkdir()
             broken = FaultyOs(at, code, lasting=lasting)
             with patch.context() as scene:
-                for module in (staging_module, transfer_module, destination_module):
+                for module in (staging_module, transfer_module, draft_module, destination_module):
                     scene.setattr(module, "os", broken)
                 error = await _failing(spot, link, asked)
             if error is None and broken.calls < at:

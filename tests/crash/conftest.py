@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.dataplane import fetch, inflow, transfer
+from orchestrator.dataplane import draft, fetch, inflow, transfer
 
 WHOLE = os.environ.get("RING") == "whole"
 """``make crash-ring``: every boundary instead of one of each kind."""
@@ -18,7 +18,7 @@ def _small_blocks() -> Iterator[None]:
     """64 MiB become 6,000 bytes, and everything else in proportion."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inflow, "BLOCK_BYTES", 1500)
-        for module in (inflow, fetch, transfer):
+        for module in (inflow, fetch, draft):
             patch.setattr(module, "RECORD_BYTES", 6000)
         patch.setattr(fetch, "OVERLAP_BYTES", 500)
         patch.setattr(transfer, "_WORTH_MARKING_BYTES", 3000)

@@ -127,6 +127,18 @@ BAD_FILES: tuple[BadFile, ...] = (
     _job('columns = "int64"', "not a table", '"int64"'),
     _job('columns = { status = "int" }', "not a type", '"int"', "int64", "float64", key="columns.status"),
     _job("columns = { status = 5 }", "not a type", "5", key="columns.status"),
+    _job(
+        'columns = { _raw = "string" }',
+        "a column that every table has as it is",
+        '"string"',
+        key="columns._raw",
+    ),
+    _job(
+        'columns = { "@timestamp" = "int64" }',
+        "a column that every table has as it is",
+        '"int64"',
+        key='columns."@timestamp"',
+    ),
     _job('schedule = "daily"', "not a cron schedule", '"daily"', "", "MINUTE HOUR"),
     _job('schedule = "61 2 * * *"', "not from 0 to 59", '"61 2 * * *"'),
     _job('schedule = "0 2 * 0 *"', "not from 1 to 12", '"0 2 * 0 *"'),
@@ -377,7 +389,6 @@ BAD_FILES: tuple[BadFile, ...] = (
         Expected(3, "jobs[0].file_dir", "required, and missing", allowed="BUCKET/FOLDER"),
         Expected(8, "jobs[0].deliver", "not available in this version", '"bos"'),
     ),
-    _job('output = "parquet"', "not available in this version", '"parquet"'),
     _job('on_complete = ["./x"]', "not available in this version", '["./x"]'),
     _job('on_incomplete = "./x"', "not a list of words", '"./x"', allowed='["./notify.sh"'),
     # the environment

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.job import Compression, Output, ServedFormat
 from orchestrator.core.model import LinkExpired, Receipt
-from orchestrator.dataplane import transfer as transfer_module
+from orchestrator.dataplane import secondpass
 from orchestrator.dataplane.convert import Rewriting
 from orchestrator.dataplane.encode import Encoder
 from orchestrator.dataplane.inline import InlineDataPlane
@@ -200,7 +200,7 @@ def test_steps_are_stored_one_after_the_other(
 ) -> None:
     """While one step is compressed the next is decoded, but never compressed beside it: the stored file has
     every row in its place, whether rows are looked at or taken as they are."""
-    monkeypatch.setattr(transfer_module, "_STEP_BYTES", 1)
+    monkeypatch.setattr(secondpass, "_STEP_BYTES", 1)
     store = Rewriting.store
     busy: list[int] = []
 

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.core.job import Compression, Output
 from orchestrator.core.model import LinkExpired, Receipt
-from orchestrator.dataplane import fetch, inflow, staging
+from orchestrator.dataplane import fetch, inflow, secondpass, staging
 from orchestrator.dataplane import transfer as transfer_module
 from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.errors import BrokenBody, DiskFull, ServiceFault, StorageError, Unreachable, UsageError
@@ -345,7 +345,7 @@ def test_a_transfer_cancelled_while_converting_goes_on_from_what_is_fetched(
     """With real threads: no thread is at work on the files once the cancellation is through, and nothing is
     fetched again."""
     monkeypatch.setattr(transfer_module, "_WORTH_MARKING_BYTES", 1)
-    monkeypatch.setattr(transfer_module, "_STEP_BYTES", 1)
+    monkeypatch.setattr(secondpass, "_STEP_BYTES", 1)
     monkeypatch.setattr(inflow, "RECORD_BYTES", 64 << 20)  # the one record is that all was fetched
     source = server(gzipped(BODY * 20))
     asked = ticket(tmp_path, output=Output.JSONL, compression=Compression.GZIP, limit=10**9)
