@@ -66,6 +66,12 @@ def gaps(stage: Stage) -> int:
 
 def manifest(stage: Stage, *, format: str, output: str) -> int:
     """Print the ledger in ``format``, to stdout or to the file ``output``."""
+    if format == "parquet":
+        from orchestrator.dataplane.extras import need_parquet
+
+        need_parquet()
+        if not output and sys.stdout.isatty():
+            raise UsageError("Parquet is nothing to look at", hint="give -o FILE, or a pipe that reads it")
     if stage.document and (output or format != "table"):
         raise UsageError("--json goes with neither --format nor --output", hint="use --format jsonl -o FILE")
     job_file = chosen(stage)
@@ -76,6 +82,8 @@ def manifest(stage: Stage, *, format: str, output: str) -> int:
             rows = _shown(reader.ledger(names), stage.redaction)
             if stage.document:
                 await stage.document.stream_async("rows", _ledger_values(rows))
+            elif format == "parquet":
+                await _write_parquet(stage, output, rows)
             elif output:
                 await _write_file(output, _ledger_chunks(rows, format))
             elif format == "table":
@@ -223,6 +231,22 @@ async def _ledger_chunks(rows: AsyncIterator[LedgerRow], format: str) -> AsyncIt
 
     async for chunk in ledger_text(rows, format):
         yield chunk.decode("utf-8", "surrogateescape")
+
+
+async def _write_parquet(stage: Stage, output: str, rows: AsyncIterator[LedgerRow]) -> None:
+    from orchestrator.manifest.ledgertable import ledger_parquet
+
+    if not output:
+        async for piece in ledger_parquet(rows):
+            stage.out.write_bytes(piece)
+        return
+    file = Outfile(output)
+    try:
+        async for piece in ledger_parquet(rows):
+            file.write_bytes(piece)
+        file.finish()
+    finally:
+        file.discard()
 
 
 async def _write_file(path: str, chunks: AsyncIterator[str]) -> None:

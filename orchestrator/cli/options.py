@@ -44,6 +44,7 @@ class LedgerFormat(StrEnum):
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
     SHA256SUMS = "sha256sums"
 
 

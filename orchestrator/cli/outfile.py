@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from orchestrator.errors import DiskFull, StorageError
 
@@ -34,7 +35,7 @@ class Outfile:
         self._path = Path(path).absolute()
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._is_device = self._path.exists() and not (self._path.is_file() or self._path.is_dir())
-        self._file: IO[str] | None = None
+        self._file: TextIOWrapper | None = None
 
     def write(self, text: str) -> None:
         with self._told():
@@ -42,6 +43,13 @@ class Outfile:
                 place = self._path if self._is_device else self._part
                 self._file = place.open("w", encoding="utf-8", newline="")
             self._file.write(text)
+
+    def write_bytes(self, piece: bytes) -> None:
+        self.write("")
+        with self._told():
+            assert self._file is not None  # noqa: S101  write has opened it
+            self._file.flush()
+            self._file.buffer.write(piece)
 
     def line(self, text: str = "") -> None:
         self.write(text + "\n")

@@ -27,7 +27,7 @@ from orchestrator.cli.options import (
 )
 
 
-@app.command("manifest", short_help="Print the ledger: table, jsonl, csv, sha256sums.")
+@app.command("manifest", short_help="Print the ledger: table, jsonl, csv, parquet, sha256sums.")
 def manifest_command(
     jobs: Jobs = "jobs.toml",
     *,
@@ -47,6 +47,7 @@ def manifest_command(
     Examples:
       orchestrator manifest
       orchestrator manifest --format csv -o ledger.csv
+      orchestrator manifest --format parquet -o ledger.parquet
       orchestrator manifest --format jsonl | jq -r 'select(.state == "failed") | .uuid'
       orchestrator manifest --format sha256sums | sha256sum -c
     """

@@ -17,14 +17,15 @@ import orjson
 from orchestrator.errors import UsageError
 from orchestrator.ports.store import LedgerRow
 
-__all__ = ["COLUMNS", "FORMATS", "cells", "ledger_text"]
+__all__ = ["COLUMNS", "FORMATS", "TIMES", "cells", "ledger_text", "within_calendar"]
 
 COLUMNS = tuple(field.name for field in fields(LedgerRow))
 """The order of the ledger's columns."""
 
 FORMATS = ("table", "jsonl", "csv", "sha256sums")
+"""Of text; ``ledgertable`` writes Parquet."""
 
-_TIMES = frozenset({"slice_start", "slice_end", "counted_at", "created_at", "finished_at"})
+TIMES = frozenset({"slice_start", "slice_end", "counted_at", "created_at", "finished_at"})
 _CHUNK_BYTES = 1 << 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TABLE = (
@@ -54,7 +55,7 @@ def cells(row: LedgerRow) -> dict[str, Cell]:
 def _cell(name: str, value: str | float | None) -> Cell:
     if value is None or isinstance(value, str):
         return value
-    return _moment(value) if name in _TIMES else int(value)
+    return _moment(value) if name in TIMES else int(value)
 
 
 def _moment(at: float) -> str:
@@ -66,6 +67,11 @@ def _moment(at: float) -> str:
         return str(at)
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def within_calendar(at: float) -> bool:
+    """Whether a time can be shown as one."""
+    return _moment(at).endswith("Z")
 
 
 async def ledger_text(rows: AsyncIterable[LedgerRow], format: str) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import duck
 from tests.e2e.conftest import DAY_ROWS, ORCHESTRATOR, Desk, Emulated
 
 FAMILIES = {"create", "describe", "list", "link", "query", "histogram", "delete", "file"}
@@ -167,6 +168,25 @@ def test_the_ledger_is_written_to_a_file_whole(exported: Desk, tmp_path: Path) -
     assert len(sums.read_text().splitlines()) == len(exported.files())
     assert exported.call("manifest", "-o", str(tmp_path / "no" / "sums")).exit == 6
     assert [path.name for path in tmp_path.iterdir()] == ["sums"]
+
+
+def test_the_ledger_as_parquet_is_the_ledger(exported: Desk, tmp_path: Path) -> None:
+    """Into a file or a pipe, the same rows as in lines of JSON."""
+    place = tmp_path / "ledger.parquet"
+    assert exported.call("manifest", "--format", "parquet", "-o", str(place)).exit == 0
+    rows = [json.loads(row) for row in exported.call("manifest", "--format", "jsonl").out.splitlines()]
+    found = duck.asked(f"select uuid, stored_rows, path from '{place}'")
+    assert found == [[row["uuid"], row["stored_rows"], row["path"]] for row in rows]
+    piped = subprocess.run(
+        [*ORCHESTRATOR, "manifest", "--format", "parquet"],
+        cwd=exported.folder,
+        env=exported.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert piped.stdout == place.read_bytes()
 
 
 def test_a_reader_that_leaves_is_no_failure(exported: Desk) -> None:

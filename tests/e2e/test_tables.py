@@ -9,9 +9,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
+from tests.e2e import duck
 from tests.e2e.conftest import DAY_ROWS, Desk
 from tests.e2e.test_merge import bytes_of
 
@@ -26,8 +26,8 @@ def asked(desk: Desk, output: str, question: str) -> Any:
     """One glob over all files, without a word about columns or types."""
     glob = f"{desk.folder}/archive/**/{TABLES[output]}"
     reading = {"parquet": f"read_parquet('{glob}')", "csv": f"read_csv('{glob}')"}[output]
-    (row,) = duckdb.sql(question.format(archive=reading)).fetchall()
-    return row
+    (row,) = duck.asked(question.format(archive=reading))
+    return tuple(row)
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,13 @@ def test_the_columns_of_a_job_stay_from_run_to_run(desk: Desk) -> None:
     ]
     assert desk.call("run", "--no-progress").exit == 0
     schemas = {
-        tuple(duckdb.sql(f"select name, type from parquet_schema('{path}')").fetchall())
+        str(duck.asked(f"select name, type from parquet_schema('{path}')"))
         for path in archive(desk, "parquet")
     }
     assert len(schemas) == 1
     desk.write_jobs(job='output = "parquet"\ncolumns = { "@seq" = "string", extra = "float64" }')
     assert desk.call("redo", "--job", "web", "--from", "2026-01-14", "--to", "2026-01-14T03:00:00Z").exit == 0
-    first = duckdb.sql(f"describe select * from read_parquet('{archive(desk, 'parquet')[0]}')").fetchall()
+    first = duck.asked(f"describe select * from read_parquet('{archive(desk, 'parquet')[0]}')")
     assert {name: kind for name, kind, *_ in first}["@seq"] == "VARCHAR"
     assert {name: kind for name, kind, *_ in first}["extra"] == "DOUBLE"
 
@@ -138,16 +138,32 @@ def test_a_run_that_is_killed_goes_on_with_the_same_columns(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("output", TABLES)
-def test_what_the_page_about_the_archive_shows_runs_as_it_stands(
-    desk: Desk, output: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_page_about_the_archive_shows_runs_as_it_stands(desk: Desk, output: str) -> None:
     """Every question of docs/archive.md about such files, asked beside the archive, has an answer."""
     desk.write_jobs(job=f'output = "{output}"')
     assert desk.call("run", "--no-progress").exit == 0
-    monkeypatch.chdir(desk.folder)
     page = (Path(__file__).parents[2] / "docs" / "archive.md").read_text("utf-8")
-    asked = [text for text in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if f"*.{output}" in text]
-    assert asked
-    for question in asked:
-        found = duckdb.sql(question)
-        assert found.aggregate("count(*)").fetchall() != [(0,)]
+    questions = [text for text in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if f"*.{output}" in text]
+    assert questions
+    for question in questions:
+        ((rows,),) = duck.asked(f"select count(*) from ({question.rstrip().rstrip(';')})", desk.folder)
+        assert rows > 0
+
+
+def test_days_of_another_zone_are_partitions(desk: Desk, lines: list[dict[str, Any]]) -> None:
+    """``dt=`` folders by local day, with slices that stop at local midnight: each row lies in the folder of
+    its day, so that a reader may skip by it."""
+    zone = 'timezone = "Asia/Shanghai"\nalign = "day"\noutput = "parquet"\n'
+    layout = 'layout = "dt={start:%Y-%m-%d}/{start_utc:%Y%m%dT%H%M%SZ}_{end_utc:%Y%m%dT%H%M%SZ}"'
+    desk.write_jobs(job=zone + layout)
+    assert desk.call("run", "--no-progress").exit == 0
+    archive = f"read_parquet('{desk.folder}/archive/**/*.parquet', hive_partitioning = true)"
+    day = """cast(("@timestamp" at time zone 'Asia/Shanghai') as date)"""
+    found = duck.asked(f"select dt, {day}, count(*) from {archive} group by all order by dt")
+    assert [(str(dt), str(local)) for dt, local, _ in found] == [
+        ("2026-01-14", "2026-01-14"),
+        ("2026-01-15", "2026-01-15"),
+    ]
+    midnight = 1_768_406_400_000
+    before = sum(row["@timestamp"] < midnight for row in lines)
+    assert [count for _, _, count in found] == [before, DAY_ROWS - before]

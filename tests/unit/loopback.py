@@ -84,8 +84,14 @@ async def loopback(reply: Callable[[Seen], Reply]) -> AsyncIterator[Loopback]:
     """A server for the length of a ``with``; every connection is over when it ends."""
     here = Loopback(reply)
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
+    over = False
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if over:  # it was on its way when the server closed
+            writer.transport.abort()
+            return
+        writers.append(writer)
         tasks.add(asyncio.ensure_future(here.serve(reader, writer)))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**20)
@@ -93,10 +99,13 @@ async def loopback(reply: Callable[[Seen], Reply]) -> AsyncIterator[Loopback]:
     try:
         yield here
     finally:
+        over = True
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()  # a task that was cancelled before it began has closed nothing
 
 
 def answer(body: bytes = b"", status: int = 200, **headers: str) -> bytes:

@@ -12,10 +12,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.manifest.export import COLUMNS, ledger_text
+from orchestrator.manifest import ledgertable
+from orchestrator.manifest.export import COLUMNS, TIMES, ledger_text
+from orchestrator.manifest.ledgertable import ledger_parquet
 from orchestrator.ports.store import LedgerRow
 
 PUBLIC = (
@@ -175,3 +178,34 @@ def test_another_format_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         text([], "xml")
     assert "jsonl" in caught.value.hint
+
+
+def parquet(rows: list[LedgerRow], folder: Path) -> pq.ParquetFile:
+    async def given() -> AsyncIterator[LedgerRow]:
+        for row in rows:
+            yield row
+
+    async def written() -> bytes:
+        return b"".join([piece async for piece in ledger_parquet(given())])
+
+    (folder / "ledger.parquet").write_bytes(asyncio.run(written()))
+    return pq.ParquetFile(folder / "ledger.parquet")
+
+
+def test_parquet_has_the_same_columns_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times as moments, numbers as whole numbers, what is missing null; a time that no calendar has is null
+    too; row groups follow as rows come."""
+    monkeypatch.setattr(ledgertable, "_GROUP_ROWS", 2)
+    odd = replace(NEVER, counted_at=1e15, created_at=1_767_225_600.25, stored_rows=7, limit=1000)
+    file = parquet([NEVER, odd, NEVER], tmp_path)
+    assert tuple(file.schema_arrow.names) == COLUMNS
+    assert {str(file.schema_arrow.field(name).type) for name in TIMES} == {"timestamp[ms, tz=UTC]"}
+    assert str(file.schema_arrow.field("stored_rows").type) == "int64"
+    assert file.metadata.num_row_groups == 2
+    first, second, third = file.read().to_pylist()
+    assert first == third
+    assert first["slice_start"].timestamp() == NEVER.slice_start
+    assert (first["stored_rows"], first["path"]) == (None, None)
+    assert (second["stored_rows"], second["limit"], second["counted_at"]) == (7, 1000, None)
+    assert second["created_at"].timestamp() == 1_767_225_600.25
+    assert parquet([], tmp_path).metadata.num_rows == 0
