@@ -80,6 +80,8 @@ class Tables:
             if table is not None:
                 return table
         rows = list(self._records.rows(region, shape, names))
+        if not rows:
+            return self.schema.empty_table()
         cells = zip(*(cells for cells, _ in rows), strict=True)
         arrays = [
             pa.array(column, type=field.type) for column, field in zip(cells, self.schema, strict=False)

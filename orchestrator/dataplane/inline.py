@@ -12,7 +12,7 @@ from orchestrator.core.model import ColumnsFound, LinkExpired, Receipt, Ticket
 from orchestrator.dataplane.bandwidth import Bandwidth
 from orchestrator.dataplane.disk import DiskBudget, free_bytes
 from orchestrator.dataplane.leftovers import Leftovers
-from orchestrator.dataplane.surveyor import Surveyors
+from orchestrator.dataplane.surveyor import Surveyors, processors
 from orchestrator.dataplane.transfer import transfer
 from orchestrator.ports.control import Boundary
 from orchestrator.ports.service import FileSource
@@ -22,6 +22,8 @@ __all__ = ["InlineDataPlane"]
 T = TypeVar("T")
 
 _THREADS: Final = 8
+_MOST_TABLES: Final = 4
+"""A table that is written keeps two processors busy and takes some hundred megabytes; fetches go on."""
 
 
 class _NoBoundary:
@@ -34,7 +36,8 @@ class InlineDataPlane:
     """``ports.files.DataPlane`` for destinations that are folders.
 
     All transfers of one instance share its threads, its bandwidth and its view of free space: what one was
-    promised, another cannot use.
+    promised, another cannot use. ``tables_at_once``: so many Parquet files are written at the same time, 0
+    for as many as suit this machine.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class InlineDataPlane:
         *,
         boundary: Boundary | None = None,
         disk_free: Callable[[str], int] = free_bytes,
+        tables_at_once: int = 0,
     ) -> None:
         self._source = source
         self._boundary = boundary or _NoBoundary()
@@ -50,6 +54,7 @@ class InlineDataPlane:
         self._bandwidth = Bandwidth()
         self._surveyors = Surveyors()
         self._leftovers = Leftovers()
+        self._tables = asyncio.Semaphore(tables_at_once or min(_MOST_TABLES, max(1, processors() // 2)))
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dataplane")
 
     async def transfer(self, ticket: Ticket) -> Receipt | LinkExpired | ColumnsFound:
@@ -67,6 +72,7 @@ class InlineDataPlane:
             bandwidth=self._bandwidth,
             surveyors=self._surveyors,
             leftovers=self._leftovers,
+            tables=self._tables,
         )
 
     async def close(self) -> None:

@@ -22,7 +22,7 @@ from orchestrator.core.model import Ticket
 from orchestrator.core.redact import PresignedLink
 from orchestrator.dataplane.survey import Survey
 
-__all__ = ["Surveyor", "Surveyors", "main"]
+__all__ = ["Surveyor", "Surveyors", "main", "processors"]
 
 WORTH_BYTES: Final = 64 << 20
 """Starting the child costs as much as surveying a good part of this."""
@@ -93,7 +93,7 @@ class Surveyors:
     other."""
 
     def __init__(self, most: int | None = None) -> None:
-        self._most = _processors() - 1 if most is None else most
+        self._most = processors() - 1 if most is None else most
         self._idle: list[Surveyor] = []
         self._busy = 0
         self._lock = threading.Lock()
@@ -131,7 +131,8 @@ class Surveyors:
             surveyor.end()
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many there are for this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

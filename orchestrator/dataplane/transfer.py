@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -67,15 +67,17 @@ async def transfer(
     bandwidth: Bandwidth,
     surveyors: Surveyors,
     leftovers: Leftovers,
+    tables: asyncio.Semaphore,
 ) -> Receipt | LinkExpired | ColumnsFound:
     """Fetch, check, clip or cut, convert and stage one file; as promised by
     ``ports.files.DataPlane.transfer``.
 
     A call with an attempt key seen before goes on where the earlier one stopped; when that one got as far as
-    its receipt, the receipt is returned and nothing is fetched. Fault points: ``transfer.chunk``,
-    ``transfer.offset_recorded``, ``transfer.staged``.
+    its receipt, the receipt is returned and nothing is fetched. ``tables`` is passed for as long as a large
+    Parquet file is written. Fault points: ``transfer.chunk``, ``transfer.offset_recorded``,
+    ``transfer.staged``.
     """
-    work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors, leftovers)
+    work = _Transfer(ticket, source, run, boundary, disk, bandwidth, surveyors, leftovers, tables)
     try:
         return await work.outcome()
     finally:
@@ -93,6 +95,7 @@ class _Transfer:
         bandwidth: Bandwidth,
         surveyors: Surveyors,
         leftovers: Leftovers,
+        tables: asyncio.Semaphore,
     ) -> None:
         self._ticket = ticket
         self._source = source
@@ -101,6 +104,7 @@ class _Transfer:
         self._disk = disk
         self._bandwidth = bandwidth
         self._leftovers = leftovers
+        self._tables = tables
         self._area = StagingArea.of(ticket)
         self._glance = Glance(ticket, self._area.part, surveyors)
         self._draft = Draft(self._area, self._promise)
@@ -251,7 +255,9 @@ class _Transfer:
             if rewrites:
                 verbatim = survey.plain_lines and not verdict.clips
                 rows = expected if verdict.clips else survey.rows
-                staged = await self._rewritten(form, verdict, rows, verbatim=verbatim)
+                small = self._held or form.shape is not Table.PARQUET
+                async with nullcontext() if small else self._tables:
+                    staged = await self._rewritten(form, verdict, rows, verbatim=verbatim)
             else:
                 await self._mark_whole()
                 staged = await finished(self._run(partial(self._taken_over, survey.rows)))

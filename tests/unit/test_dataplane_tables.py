@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ from orchestrator.core.window import Window
 from orchestrator.dataplane import parquet
 from orchestrator.dataplane.arrow import Tables, lines_of
 from orchestrator.dataplane.discovering import Discovery
+from orchestrator.dataplane.inline import InlineDataPlane
 from orchestrator.dataplane.parquetread import lines_in, rows_of
 from orchestrator.dataplane.record import fields_of, json_text
+from orchestrator.dataplane.secondpass import SecondPass
 from orchestrator.dataplane.sniff import Shape
 from tests.unit.dataplane_kit import (
     PACKED,
@@ -376,3 +380,49 @@ def test_served_csv_with_a_time_column_by_number(tmp_path: Path) -> None:
         *range(5)
     ]
     assert table.column("#2").to_pylist() == [f"line {n}" for n in range(5)]
+
+
+def test_stretches_of_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    """However long: a block of nothing else is an empty piece of the table."""
+    some = rows(4)
+    blank = b"\n" * (2 << 20)
+    for served in (json_lines, csv_text):
+        _, _, records = as_parquet(served(some) + blank, tmp_path / served.__name__)
+        assert records == some
+
+
+def test_so_many_tables_are_written_at_once_as_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are fetched meanwhile and wait: memory is that of the tables that are written."""
+    body = json_lines(rows(20_000))
+    columns = columns_found(body, tmp_path)
+    writing = most = 0
+    rewrite = SecondPass.rewrite
+
+    async def counted(self: SecondPass, *given: Any) -> None:
+        nonlocal writing, most
+        writing += 1
+        most = max(most, writing)
+        await rewrite(self, *given)
+        writing -= 1
+
+    monkeypatch.setattr(SecondPass, "rewrite", counted)
+
+    async def all_of_them(plane: InlineDataPlane) -> list[Any]:
+        asked = [
+            ticket(tmp_path, output=Output.PARQUET, columns=columns, attempt_key=f"a-{number}")
+            for number in range(4)
+        ]
+        try:
+            return await asyncio.gather(*map(plane.transfer, asked))
+        finally:
+            await plane.close()
+
+    for allowed in (1, 3):
+        most = 0
+        plane = InlineDataPlane(Server(body), tables_at_once=allowed)
+        receipts = asyncio.run(all_of_them(plane))
+        assert [receipt.stored_rows for receipt in receipts] == [20_000] * 4
+        assert most == allowed
+        shutil.rmtree(tmp_path / ".orchestrator")
