@@ -167,3 +167,18 @@ def test_days_of_another_zone_are_partitions(desk: Desk, lines: list[dict[str, A
     midnight = 1_768_406_400_000
     before = sum(row["@timestamp"] < midnight for row in lines)
     assert [count for _, _, count in found] == [before, DAY_ROWS - before]
+
+
+def test_without_the_library_parquet_is_refused_before_anything_is_asked(desk: Desk) -> None:
+    """Exit 2 with the line that mends it; nothing is created at the service, and no ledger row is lost."""
+    (desk.folder / "sitecustomize.py").write_text("import sys\nsys.modules['pyarrow'] = None\n")
+    made = desk.emulated.stats()
+    desk.write_jobs(job='output = "parquet"')
+    hidden = str(desk.folder)
+    for arguments in (("run", "--no-progress"), ("manifest", "--format", "parquet", "-o", "x.parquet")):
+        ended = desk.call(*arguments, PYTHONPATH=hidden)
+        assert ended.exit == 2, ended.err
+        assert "pip install 'orchestrator[parquet]'" in ended.err
+    assert desk.emulated.stats() == made
+    assert not (desk.folder / "x.parquet").exists()
+    assert desk.call("run", "--no-progress").exit == 0
